@@ -1,0 +1,13 @@
+"""Exact torch engines over a program: statevector for `host`, density matrices otherwise."""
+
+from qrnn_qiskit.simulate.density import SequenceProbabilities, cell_unitaries, run_density
+from qrnn_qiskit.simulate.statevector import HostState, start_host, step_host
+
+__all__ = [
+    "HostState",
+    "SequenceProbabilities",
+    "cell_unitaries",
+    "run_density",
+    "start_host",
+    "step_host",
+]

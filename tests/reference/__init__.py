@@ -1,0 +1,1 @@
+"""Slow, obvious oracles, written without looking at (or importing) the engines they check."""
