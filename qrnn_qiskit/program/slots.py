@@ -1,6 +1,5 @@
 """Slots: one plain parameter per rotation, and the linear map from controls to slot values."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import pi
@@ -103,21 +102,21 @@ class SlotTable:
         return turned
 
     def calibration_values(
-        self, readout_bits: Sequence[Sequence[int]], memory_bits: Sequence[Sequence[int]]
+        self, readout_bits: NDArray[np.integer], memory_bits: NDArray[np.integer]
     ) -> NDArray[np.float64]:
         """Rows that prepare known bits: `alpha = phi = 0`, `beta = pi b`, memory flipped last.
 
         Args:
-            readout_bits: `(num_rows, num_readouts)`, the bit that each readout qubit is put in
-                before each of its measurements.
-            memory_bits: `(num_rows, num_memory)`, the bits of the final measurement.
+            readout_bits: `(num_rows, num_timesteps, num_readouts)`, what each mid-circuit
+                measurement should read.
+            memory_bits: `(num_rows, num_memory)`, what the final measurement should read.
         """
-        rows = np.zeros((len(readout_bits), self.num_slots))
+        rows = np.zeros((len(memory_bits), self.num_slots))
         for index, slot in enumerate(self.slots):
             if slot.role == "beta":
-                rows[:, index] = [pi * bits[slot.qubit] for bits in readout_bits]
+                rows[:, index] = pi * readout_bits[:, slot.timestep - 1, slot.qubit]
             elif slot.flips:
-                rows[:, index] = [pi * bits[slot.qubit] for bits in memory_bits]
+                rows[:, index] = pi * memory_bits[:, slot.qubit]
         return rows
 
     @cached_property

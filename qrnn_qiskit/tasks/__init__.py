@@ -2,11 +2,12 @@
 
 ``TaskSpec`` is the union of all settings, told apart by ``name``; ``spec.load()`` gives a ``Task``.
 
->>> from pydantic import TypeAdapter
->>> spec = TypeAdapter(TaskSpec).validate_python({"name": "parity", "delay": 2, "seed": 7})
->>> task = spec.load()
->>> task.metric.name, task.num_timesteps
-('accuracy', 12)
+Example:
+    >>> from pydantic import TypeAdapter
+    >>> spec = TypeAdapter(TaskSpec).validate_python({"name": "parity", "delay": 2, "seed": 7})
+    >>> task = spec.load()
+    >>> task.metric.name, task.num_timesteps
+    ('accuracy', 12)
 """
 
 from typing import Annotated

@@ -15,11 +15,12 @@ _NEVER = 1e-12
 def majority_class(train: Split, test: Split, num_outputs: int, metric: Metric) -> Baseline:
     """The class frequencies of train, whatever the input.
 
-    >>> import numpy as np
-    >>> from qrnn_qiskit.tasks import ACCURACY
-    >>> split = Split(np.zeros((4, 1, 1)), np.array([0, 1, 1, 1]))
-    >>> majority_class(split, split, num_outputs=2, metric=ACCURACY).value
-    0.75
+    Example:
+        >>> import numpy as np
+        >>> from qrnn_qiskit.tasks import ACCURACY
+        >>> split = Split(np.zeros((4, 1, 1)), np.array([0, 1, 1, 1]))
+        >>> majority_class(split, split, num_outputs=2, metric=ACCURACY).value
+        0.75
     """
     counted = train.targets if train.weights is None else train.targets[train.weights > 0]
     counts = np.bincount(counted.ravel(), minlength=num_outputs)
@@ -31,11 +32,12 @@ def majority_class(train: Split, test: Split, num_outputs: int, metric: Metric) 
 def constant_mean(train: Split, test: Split, metric: Metric) -> Baseline:
     """The mean target of train, whatever the input.
 
-    >>> import numpy as np
-    >>> from qrnn_qiskit.tasks import NRMSE
-    >>> split = Split(np.zeros((2, 2, 1)), np.array([[0.0, 1.0], [2.0, 5.0]]))
-    >>> constant_mean(split, split, NRMSE).value
-    1.0
+    Example:
+        >>> import numpy as np
+        >>> from qrnn_qiskit.tasks import NRMSE
+        >>> split = Split(np.zeros((2, 2, 1)), np.array([[0.0, 1.0], [2.0, 5.0]]))
+        >>> constant_mean(split, split, NRMSE).value
+        1.0
     """
     mean = np.average(train.targets, weights=train.weights)
     return _scored("constant", np.full(test.targets.shape, mean), test, metric)
@@ -44,12 +46,13 @@ def constant_mean(train: Split, test: Split, metric: Metric) -> Baseline:
 def linear_regression(train: Split, test: Split, metric: Metric, num_taps: int = 1) -> Baseline:
     """Least squares on the last ``num_taps`` inputs; 1 is memoryless.
 
-    >>> import numpy as np
-    >>> from qrnn_qiskit.tasks import MSE
-    >>> inputs = np.arange(6.0).reshape(2, 3, 1)
-    >>> split = Split(inputs, 2.0 * inputs[..., 0] + 1.0)
-    >>> round(linear_regression(split, split, MSE).value, 12)
-    0.0
+    Example:
+        >>> import numpy as np
+        >>> from qrnn_qiskit.tasks import MSE
+        >>> inputs = np.arange(6.0).reshape(2, 3, 1)
+        >>> split = Split(inputs, 2.0 * inputs[..., 0] + 1.0)
+        >>> round(linear_regression(split, split, MSE).value, 12)
+        0.0
     """
     features, targets = _counted(train, num_taps)
     design = np.column_stack([features, np.ones(len(features))])
@@ -63,12 +66,13 @@ def logistic_regression(
 ) -> Baseline:
     """Multinomial logistic regression, at each timestep, on the last ``num_taps`` inputs.
 
-    >>> import numpy as np
-    >>> from qrnn_qiskit.tasks import ACCURACY
-    >>> inputs = np.linspace(-1.0, 1.0, 12).reshape(3, 4, 1)
-    >>> split = Split(inputs, (inputs[..., 0] > 0).astype(np.int64))
-    >>> logistic_regression(split, split, num_outputs=2, metric=ACCURACY).value
-    1.0
+    Example:
+        >>> import numpy as np
+        >>> from qrnn_qiskit.tasks import ACCURACY
+        >>> inputs = np.linspace(-1.0, 1.0, 12).reshape(3, 4, 1)
+        >>> split = Split(inputs, (inputs[..., 0] > 0).astype(np.int64))
+        >>> logistic_regression(split, split, num_outputs=2, metric=ACCURACY).value
+        1.0
     """
     features, targets = _counted(train, num_taps)
     centre, scale = features.mean(axis=0), features.std(axis=0)

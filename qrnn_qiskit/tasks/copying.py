@@ -25,9 +25,10 @@ class CopyingSpec(GeneratedTaskSettings):
     all of them; knowing everything but the symbols gives
     ``memory_length`` ln(``num_symbols``) / (``delay`` + 2 ``memory_length``).
 
-    >>> task = CopyingSpec(delay=10, num_train=8, num_validation=2, num_test=2).load()
-    >>> task.num_timesteps, round(task.baselines[0].value, 4)
-    (30, 0.6931)
+    Example:
+        >>> task = CopyingSpec(delay=10, num_train=8, num_validation=2, num_test=2).load()
+        >>> task.num_timesteps, round(task.baselines[0].value, 4)
+        (30, 0.6931)
     """
 
     name: Literal["copying"] = "copying"

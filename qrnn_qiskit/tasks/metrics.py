@@ -13,6 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from qrnn_qiskit.errors import require
+
 Kind = Literal["classification", "sequence_classification", "sequence_regression"]
 Estimate = tuple[float, float]
 
@@ -28,13 +30,14 @@ class Metric:
     which timesteps count, ``None`` counts all.
 
     Raises:
-        ValueError: if shapes disagree, an output is not finite, or no timestep counts.
+        InputError: if shapes disagree, an output is not finite, or no timestep counts.
 
-    >>> import numpy as np
-    >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [1.0, 0.0]])
-    >>> value, standard_error = ACCURACY(logits, np.array([0, 1, 0, 1]))
-    >>> value, round(standard_error, 3)
-    (0.75, 0.25)
+    Example:
+        >>> import numpy as np
+        >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0], [1.0, 0.0]])
+        >>> value, standard_error = ACCURACY(logits, np.array([0, 1, 0, 1]))
+        >>> value, round(standard_error, 3)
+        (0.75, 0.25)
     """
 
     name: str
@@ -49,52 +52,64 @@ class Metric:
 
 
 def _require_finite(outputs: np.ndarray) -> None:
-    if not np.all(np.isfinite(outputs)):
-        num_bad = int(np.count_nonzero(~np.isfinite(outputs)))
-        raise ValueError(
-            f"outputs must be finite, got {num_bad} of {outputs.size} that are not; "
-            "look for a diverged model, for example a learning rate that is too high"
-        )
+    num_bad = int(np.count_nonzero(~np.isfinite(outputs)))
+    require(
+        num_bad == 0,
+        "outputs",
+        "must be finite",
+        f"{num_bad} of {outputs.size} that are not",
+        "look for a diverged model, for example a learning rate that is too high",
+    )
 
 
 def _checked_weights(weights: np.ndarray | None, targets: np.ndarray) -> np.ndarray:
     if weights is None:
         return np.ones(targets.shape)
-    if weights.shape != targets.shape:
-        raise ValueError(
-            f"weights must have the shape of targets, {targets.shape}, got {weights.shape}; "
-            "pass one weight a target, or None to count all"
-        )
-    if np.any(weights < 0) or not np.any(weights > 0):
-        raise ValueError(
-            "weights must be non-negative with at least one positive, got "
-            f"minimum {weights.min()} and maximum {weights.max()}; shorten the wash-out"
-        )
+    require(
+        weights.shape == targets.shape,
+        "weights",
+        f"must have the shape of targets, {targets.shape}",
+        weights.shape,
+        "pass one weight a target, or None to count all",
+    )
+    require(
+        bool(np.all(weights >= 0) and np.any(weights > 0)),
+        "weights",
+        "must be non-negative with at least one positive",
+        (float(weights.min()), float(weights.max())),
+        "shorten the wash-out",
+    )
     return weights
 
 
 def _check_logits(outputs: np.ndarray, targets: np.ndarray) -> None:
-    if outputs.ndim != targets.ndim + 1 or outputs.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"outputs must be logits of shape {(*targets.shape, 'num_outputs')}, "
-            f"got {outputs.shape}; put the classes on the last axis"
-        )
-    if targets.size and not 0 <= targets.min() <= targets.max() < outputs.shape[-1]:
-        raise ValueError(
-            f"targets must be classes 0 to {outputs.shape[-1] - 1}, got {targets.min()} to "
-            f"{targets.max()}; relabel them, or give the model more outputs"
-        )
+    require(
+        outputs.ndim == targets.ndim + 1 and outputs.shape[:-1] == targets.shape,
+        "outputs",
+        f"must be logits of the shape of targets, {targets.shape}, and a last axis of classes",
+        outputs.shape,
+        "put the classes on the last axis",
+    )
+    require(
+        bool(np.all((targets >= 0) & (targets < outputs.shape[-1]))),
+        "targets",
+        f"must be classes 0 to {outputs.shape[-1] - 1}",
+        (int(targets.min()), int(targets.max())),
+        "relabel them, or give the model more outputs",
+    )
     _require_finite(outputs)
 
 
 def _predictions(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     if outputs.shape == (*targets.shape, 1):
         outputs = outputs[..., 0]
-    if outputs.shape != targets.shape:
-        raise ValueError(
-            f"outputs must have the shape of targets, {targets.shape}, or that with a last axis "
-            f"of 1, got {outputs.shape}; give the model one output a timestep"
-        )
+    require(
+        outputs.shape == targets.shape,
+        "outputs",
+        f"must have the shape of targets, {targets.shape}, or that with a last axis of 1",
+        outputs.shape,
+        "give the model one output a timestep",
+    )
     _require_finite(outputs)
     return outputs
 
@@ -159,11 +174,13 @@ def _nrmse(outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None)
     mse, mse_influences = _mean_influences(errors**2, checked)
     # The influence of the targets' mean on their variance vanishes to first order.
     variance, variance_influences = _mean_influences((targets - centre) ** 2, checked)
-    if variance <= 0.0:
-        raise ValueError(
-            f"targets must vary where weights count, got the constant {centre}; "
-            "use mse, or a longer test split"
-        )
+    require(
+        variance > 0.0,
+        "targets",
+        "must vary where weights count",
+        centre,
+        "use mse, or a longer split",
+    )
     if mse == 0.0:
         return 0.0, 0.0
     value = math.sqrt(mse / variance)
@@ -199,9 +216,10 @@ def loss(
 
     Shapes as in ``Metric``. Returns the value and its standard error over samples.
 
-    >>> import numpy as np
-    >>> value, standard_error = loss("classification", np.zeros((5, 4)), np.array([0, 1, 2, 3, 0]))
-    >>> round(value, 4), standard_error
-    (1.3863, 0.0)
+    Example:
+        >>> import numpy as np
+        >>> value, standard_error = loss("classification", np.zeros((3, 4)), np.array([0, 1, 2]))
+        >>> round(value, 4), standard_error
+        (1.3863, 0.0)
     """
     return (MSE if kind == "sequence_regression" else CROSS_ENTROPY)(outputs, targets, weights)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from qrnn_qiskit.errors import require
 from qrnn_qiskit.tasks.baselines import constant_mean, linear_regression
 from qrnn_qiskit.tasks.metrics import NRMSE
 from qrnn_qiskit.tasks.spec import GeneratedTaskSettings
@@ -27,13 +28,13 @@ class NarmaSpec(GeneratedTaskSettings):
     [0, 0.5]. At timestep t the input is u_t and the target y_{t+1}. Each sample is a window of its
     own series, past the transient from y = 0, so samples are independent; the first
     ``num_washout`` timesteps of a window have weight 0, because what they depend on came before
-    it. Series that diverge are drawn again. With the defaults the constant scores NRMSE MEASURE_C5
-    and memoryless linear regression MEASURE_L5; with ``order=10, num_timesteps=30`` MEASURE_C10
-    and MEASURE_L10.
+    it. Series that diverge are drawn again. With the defaults the constant scores NRMSE 1.000 and
+    memoryless linear regression 0.817; with ``order=10, num_timesteps=30`` 1.000 and 0.873.
 
-    >>> task = NarmaSpec(num_timesteps=12).load()
-    >>> task.kind, [baseline.name for baseline in task.baselines]
-    ('sequence_regression', ['constant', 'memoryless linear regression'])
+    Example:
+        >>> task = NarmaSpec(num_timesteps=12).load()
+        >>> task.kind, [baseline.name for baseline in task.baselines]
+        ('sequence_regression', ['constant', 'memoryless linear regression'])
     """
 
     name: Literal["narma"] = "narma"
@@ -45,11 +46,13 @@ class NarmaSpec(GeneratedTaskSettings):
 
     @model_validator(mode="after")
     def _check_washout(self) -> NarmaSpec:
-        if self.num_timesteps <= self._washout:
-            raise ValueError(
-                f"num_timesteps must exceed the wash-out of {self._washout}, got "
-                f"{self.num_timesteps}; lengthen the window, or lower num_washout"
-            )
+        require(
+            self.num_timesteps > self._washout,
+            "num_timesteps",
+            f"must exceed the wash-out of {self._washout}",
+            self.num_timesteps,
+            "lengthen the window, or lower num_washout",
+        )
         return self
 
     @property
@@ -94,9 +97,10 @@ def narma_series(inputs: np.ndarray, order: int) -> np.ndarray:
     Before the start u = 0, and y = 0 up to and including y_0. A diverging series saturates at
     infinity.
 
-    >>> import numpy as np
-    >>> narma_series(np.zeros((1, 2)), order=5).round(4).tolist()
-    [[0.1, 0.1305]]
+    Example:
+        >>> import numpy as np
+        >>> narma_series(np.zeros((1, 2)), order=5).round(4).tolist()
+        [[0.1, 0.1305]]
     """
     num_samples, num_timesteps = inputs.shape
     outputs = np.zeros((num_samples, order + num_timesteps))
@@ -119,9 +123,10 @@ def has_diverged(outputs: np.ndarray, order: int) -> np.ndarray:
     point, c = (0.7 + sqrt(0.49 - 0.02 n)) / (0.1 n), it grows without bound. One excursion beyond
     it could still return: such rare series are counted as diverged too.
 
-    >>> import numpy as np
-    >>> has_diverged(np.array([[0.2, 0.5], [0.9, np.inf]]), order=10).tolist()
-    [False, True]
+    Example:
+        >>> import numpy as np
+        >>> has_diverged(np.array([[0.2, 0.5], [0.9, np.inf]]), order=10).tolist()
+        [False, True]
     """
     discriminant = (1.0 - _ALPHA) ** 2 - 4.0 * _BETA * order * _DELTA
     limit = (1.0 - _ALPHA + math.sqrt(discriminant)) / (2.0 * _BETA * order)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from qrnn_qiskit.errors import require
 from qrnn_qiskit.tasks.baselines import majority_class
 from qrnn_qiskit.tasks.metrics import ACCURACY
 from qrnn_qiskit.tasks.spec import GeneratedTaskSettings
@@ -22,9 +23,10 @@ class ParitySpec(GeneratedTaskSettings):
     (``order`` > 1); ``order`` = 1 is a pure delay. The best constant predictor is right half the
     time.
 
-    >>> task = ParitySpec(num_timesteps=6, delay=1, order=2).load()
-    >>> task.train.weights[0].tolist()
-    [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
+    Example:
+        >>> task = ParitySpec(num_timesteps=6, delay=1, order=2).load()
+        >>> task.train.weights[0].tolist()
+        [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
     """
 
     name: Literal["parity"] = "parity"
@@ -37,11 +39,13 @@ class ParitySpec(GeneratedTaskSettings):
 
     @model_validator(mode="after")
     def _check_history(self) -> ParitySpec:
-        if self.num_timesteps <= self.num_washout:
-            raise ValueError(
-                f"num_timesteps must exceed delay + order - 1 = {self.num_washout}, got "
-                f"{self.num_timesteps}; lengthen the sequence, or lower delay or order"
-            )
+        require(
+            self.num_timesteps > self.num_washout,
+            "num_timesteps",
+            f"must exceed delay + order - 1 = {self.num_washout}",
+            self.num_timesteps,
+            "lengthen the sequence, or lower delay or order",
+        )
         return self
 
     @property

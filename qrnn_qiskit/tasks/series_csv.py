@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from qrnn_qiskit.errors import require
 from qrnn_qiskit.tasks.baselines import constant_mean, linear_regression, majority_class
 from qrnn_qiskit.tasks.csv_table import CsvTable, load_csv_table, parse_number
 from qrnn_qiskit.tasks.metrics import ACCURACY, NRMSE
@@ -34,12 +35,13 @@ class SeriesCsvSpec(TaskSettings):
     over the training rows. NRMSE does not depend on the targets' scaling; the loss is in squared
     scaled units.
 
-    >>> spec = SeriesCsvSpec(
-    ...     path="load.csv", input_columns=("u",), target_column="y", task="regression",
-    ...     num_timesteps=10,
-    ... )
-    >>> spec.name, spec.test_fraction
-    ('series_csv', 0.2)
+    Example:
+        >>> spec = SeriesCsvSpec(
+        ...     path="load.csv", input_columns=("u",), target_column="y", task="regression",
+        ...     num_timesteps=10,
+        ... )
+        >>> spec.name, spec.test_fraction
+        ('series_csv', 0.2)
     """
 
     name: Literal["series_csv"] = "series_csv"
@@ -72,50 +74,60 @@ class SeriesCsvSpec(TaskSettings):
     @model_validator(mode="after")
     def _check_layout(self) -> SeriesCsvSpec:
         check_fractions(self.validation_fraction, self.test_fraction)
-        if (self.num_timesteps is None) == (self.sample_column is None):
-            raise ValueError(
-                "exactly one of num_timesteps and sample_column must be given, got "
-                f"{self.num_timesteps} and {self.sample_column!r}; num_timesteps cuts one series "
-                "into windows, sample_column groups rows into samples"
-            )
-        if self.sample_column is not None and (self.horizon or self.num_washout):
-            raise ValueError(
-                "horizon and num_washout must be 0 with sample_column, got "
-                f"{self.horizon} and {self.num_washout}; use num_timesteps, or drop them"
-            )
-        if self.num_timesteps is not None and self.num_timesteps <= self.num_washout:
-            raise ValueError(
-                f"num_timesteps must exceed num_washout, {self.num_washout}, got "
-                f"{self.num_timesteps}; lengthen the window"
-            )
+        require(
+            (self.num_timesteps is None) != (self.sample_column is None),
+            "num_timesteps and sample_column",
+            "must not both be given or both be missing",
+            (self.num_timesteps, self.sample_column),
+            "set num_timesteps to cut one series, or sample_column to group rows into samples",
+        )
+        require(
+            self.sample_column is None or self.horizon == self.num_washout == 0,
+            "horizon and num_washout",
+            "must be 0 with sample_column",
+            (self.horizon, self.num_washout),
+            "use num_timesteps, or drop them",
+        )
+        require(
+            self.num_timesteps is None or self.num_timesteps > self.num_washout,
+            "num_timesteps",
+            f"must exceed num_washout = {self.num_washout}",
+            self.num_timesteps,
+            "lengthen the window",
+        )
         return self
 
     @model_validator(mode="after")
     def _check_columns(self) -> SeriesCsvSpec:
-        if len(set(self.input_columns)) != len(self.input_columns):
-            raise ValueError(
-                f"input_columns must be distinct, got {list(self.input_columns)}; "
-                "name each column once"
-            )
-        if self.target_column in self.input_columns and self.horizon == 0:
-            raise ValueError(
-                f"target_column must not be an input at horizon 0, got {self.target_column!r}; "
-                "remove it from input_columns, or predict ahead with horizon"
-            )
-        if self.sample_column in (*self.input_columns, self.target_column):
-            raise ValueError(
-                "sample_column must be neither input nor target, got "
-                f"{self.sample_column!r}; use it for one purpose"
-            )
+        require(
+            len(set(self.input_columns)) == len(self.input_columns),
+            "input_columns",
+            "must be distinct",
+            list(self.input_columns),
+            "name each column once",
+        )
+        require(
+            self.horizon > 0 or self.target_column not in self.input_columns,
+            "target_column",
+            "must not be an input at horizon 0",
+            self.target_column,
+            "remove it from input_columns, or predict ahead with horizon",
+        )
+        require(
+            self.sample_column not in (*self.input_columns, self.target_column),
+            "sample_column",
+            "must be neither input nor target",
+            self.sample_column,
+            "remove it from the others",
+        )
         return self
 
     def load(self) -> Task:
         """Task of kind ``classification``, ``sequence_classification`` or ``sequence_regression``.
 
         Raises:
-            FileNotFoundError: if there is no file at ``path``.
-            ValueError: if a column or a cell is missing or wrong, samples differ in length, or
-                there are too few rows.
+            InputError: if the file, a column or a cell is missing or wrong, samples differ in
+                length, or there are too few rows.
         """
         table = load_csv_table(self.path, self.delimiter)
         inputs = np.column_stack([table.numbers(column) for column in self.input_columns])
@@ -135,11 +147,13 @@ class SeriesCsvSpec(TaskSettings):
             return table.numbers(self.target_column), ()
         cells = table.cells(self.target_column)
         class_names = _sorted_names(set(cells))
-        if len(class_names) < 2:
-            raise ValueError(
-                f"target_column {self.target_column!r} must hold at least two classes, got "
-                f"{list(class_names)}; choose another column"
-            )
+        require(
+            len(class_names) >= 2,
+            f"target_column {self.target_column!r}",
+            "must hold at least two classes",
+            list(class_names),
+            "choose another column",
+        )
         name_to_class = {name: index for index, name in enumerate(class_names)}
         return np.array([name_to_class[cell] for cell in cells], dtype=np.int64), class_names
 
@@ -150,12 +164,13 @@ class SeriesCsvSpec(TaskSettings):
         windows = []
         for role, part in zip(("train", "validation", "test"), parts, strict=True):
             num_windows = (len(part) - self.horizon) // length
-            if num_windows < 1:
-                raise ValueError(
-                    f"the {role} part must hold num_timesteps + horizon = "
-                    f"{length + self.horizon} rows, got {len(part)} of {table.num_rows}; "
-                    "supply more rows, shorten the window, or change the fractions"
-                )
+            require(
+                num_windows >= 1,
+                f"{role} rows",
+                f"must number at least num_timesteps + horizon = {length + self.horizon}",
+                len(part),
+                "supply more rows, shorten the window, or change the fractions",
+            )
             windows.append(part[: num_windows * length].reshape(num_windows, length))
         return windows[0], windows[1], windows[2]
 
@@ -166,12 +181,13 @@ class SeriesCsvSpec(TaskSettings):
             name_to_rows.setdefault(sample, []).append(row)
         first, first_rows = next(iter(name_to_rows.items()))
         for sample, sample_rows in name_to_rows.items():
-            if len(sample_rows) != len(first_rows):
-                raise ValueError(
-                    f"samples of {self.sample_column!r} must be of equal length, got "
-                    f"{len(sample_rows)} rows for {sample!r} and {len(first_rows)} for {first!r}; "
-                    "pad or cut them"
-                )
+            require(
+                len(sample_rows) == len(first_rows),
+                f"sample {sample!r} of {self.sample_column!r}",
+                f"must have as many rows as sample {first!r}, {len(first_rows)}",
+                len(sample_rows),
+                "pad or cut the samples to one length",
+            )
         labels = np.zeros(len(name_to_rows), dtype=np.int64)
         if self.task == "classification":
             labels = self._sample_labels(table, name_to_rows)
@@ -183,12 +199,14 @@ class SeriesCsvSpec(TaskSettings):
     def _sample_labels(self, table: CsvTable, name_to_rows: dict[str, list[int]]) -> np.ndarray:
         cells = np.array(table.cells(self.target_column))
         for sample, rows in name_to_rows.items():
-            if len(set(cells[rows])) > 1:
-                raise ValueError(
-                    f"target_column {self.target_column!r} must hold one class a sample, got "
-                    f"{sorted(set(cells[rows].tolist()))} for {sample!r}; give the sample one "
-                    "class, or use num_timesteps for a class at each timestep"
-                )
+            found = sorted(set(cells[rows].tolist()))
+            require(
+                len(found) == 1,
+                f"target_column {self.target_column!r}",
+                f"must hold one class in sample {sample!r}",
+                found,
+                "give the sample one class, or use num_timesteps for a class a timestep",
+            )
         firsts = [rows[0] for rows in name_to_rows.values()]
         return np.asarray(np.unique(cells[firsts], return_inverse=True)[1])
 
@@ -203,11 +221,13 @@ class SeriesCsvSpec(TaskSettings):
 
     def _check_classes_in_train(self, train: Split, class_names: tuple[str, ...]) -> None:
         unseen = sorted(set(range(len(class_names))) - set(train.targets.ravel().tolist()))
-        if unseen:
-            raise ValueError(
-                f"every class of {self.target_column!r} must occur in the training rows, got none "
-                f"of {class_names[unseen[0]]!r}; supply more rows, or drop the class"
-            )
+        require(
+            not unseen,
+            f"target_column {self.target_column!r}",
+            "must show every class in the training rows",
+            f"none of {class_names[unseen[0]]}" if unseen else "",
+            "supply more rows, or drop the class",
+        )
 
     def _task(
         self, train: Split, validation: Split, test: Split, class_names: tuple[str, ...]
@@ -244,9 +264,11 @@ def _standardised(
     fitted = columns[train_rows.ravel()]
     centre, scale = fitted.mean(axis=0), fitted.std(axis=0)
     for name, constant in zip(names, np.ptp(fitted, axis=0) == 0.0, strict=True):
-        if constant:
-            raise ValueError(
-                f"column {name!r} must vary over the training rows, got a constant; "
-                "remove the column, or train on more rows"
-            )
+        require(
+            not constant,
+            f"column {name!r}",
+            "must vary over the training rows",
+            "a constant",
+            "remove the column, or supply more rows",
+        )
     return np.asarray((columns - centre) / scale)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 class TaskSettings(BaseModel):
     """Settings from which one task follows, bit for bit.
 
-    >>> from qrnn_qiskit.tasks import ParitySpec
-    >>> ParitySpec(seed=3) == ParitySpec(seed=3)
-    True
+    Example:
+        >>> from qrnn_qiskit.tasks import ParitySpec
+        >>> ParitySpec(seed=3) == ParitySpec(seed=3)
+        True
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,9 +33,10 @@ class GeneratedTaskSettings(TaskSettings):
 
     So a larger ``num_train`` leaves validation and test as they were.
 
-    >>> from qrnn_qiskit.tasks import ParitySpec
-    >>> ParitySpec(num_train=64).load().train.num_samples
-    64
+    Example:
+        >>> from qrnn_qiskit.tasks import ParitySpec
+        >>> ParitySpec(num_train=64).load().train.num_samples
+        64
     """
 
     num_train: int = Field(default=512, ge=8, description="Sequences to train on.")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from qrnn_qiskit.errors import require
+
 
 def split_generators(
     seed: int,
 ) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
     """Independent generators for train, validation and test.
 
-    >>> train, validation, test = split_generators(seed=0)
-    >>> train.random() != validation.random()
-    True
+    Example:
+        >>> train, validation, test = split_generators(seed=0)
+        >>> train.random() != validation.random()
+        True
     """
     train, validation, test = np.random.SeedSequence(seed).spawn(3)
     return (
@@ -26,13 +29,14 @@ def stratified_order(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray
     """A random order of samples in which every run holds the classes in their proportions.
 
     ``labels`` ``(num_samples,)``; returns indices ``(num_samples,)``. The j-th of a class's m
-    samples goes to the fraction (j + 1/2)/m of the order, so any consecutive block of length b
-    holds a class of frequency f within two of f b times.
+    samples goes to the fraction (j + 1/2)/m of the order, so every consecutive block holds the
+    classes as the whole does, up to rounding.
 
-    >>> import numpy as np
-    >>> labels = np.array([0] * 6 + [1] * 3)
-    >>> labels[stratified_order(labels, np.random.default_rng(0))].tolist()
-    [0, 1, 0, 0, 1, 0, 0, 1, 0]
+    Example:
+        >>> import numpy as np
+        >>> labels = np.array([0] * 6 + [1] * 3)
+        >>> labels[stratified_order(labels, np.random.default_rng(0))].tolist()
+        [0, 1, 0, 0, 1, 0, 0, 1, 0]
     """
     shuffled = rng.permutation(len(labels))
     positions = np.empty(len(labels))
@@ -48,21 +52,23 @@ def partition(
     """``order`` cut into train, validation and test, in this order; none is empty.
 
     Raises:
-        ValueError: if there are too few samples for three splits.
+        InputError: if there are too few samples for three splits.
 
-    >>> import numpy as np
-    >>> [part.tolist() for part in partition(np.arange(10), 0.1, 0.2)]
-    [[0, 1, 2, 3, 4, 5, 6], [7], [8, 9]]
+    Example:
+        >>> import numpy as np
+        >>> [part.tolist() for part in partition(np.arange(10), 0.1, 0.2)]
+        [[0, 1, 2, 3, 4, 5, 6], [7], [8, 9]]
     """
     num_validation = max(1, round(validation_fraction * len(order)))
     num_test = max(1, round(test_fraction * len(order)))
     num_train = len(order) - num_validation - num_test
-    if num_train < 1:
-        raise ValueError(
-            "the data must hold at least one training sample beside "
-            f"{num_validation} for validation and {num_test} for test, got {len(order)} in all; "
-            "supply more data, or lower validation_fraction and test_fraction"
-        )
+    require(
+        num_train >= 1,
+        "data",
+        f"must leave one to train on beside {num_validation} for validation, {num_test} for test",
+        len(order),
+        "supply more, or lower validation_fraction and test_fraction",
+    )
     cuts = [num_train, num_train + num_validation]
     train, validation, test = np.split(order, cuts)
     return train, validation, test
@@ -72,12 +78,15 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
     """Pass if the two leave something to train on.
 
     Raises:
-        ValueError: if they add up to 1 or more.
+        InputError: if they add up to 1 or more.
 
-    >>> check_fractions(0.1, 0.2)
+    Example:
+        >>> check_fractions(0.1, 0.2)
     """
-    if validation_fraction + test_fraction >= 1.0:
-        raise ValueError(
-            "validation_fraction + test_fraction must be below 1, got "
-            f"{validation_fraction} + {test_fraction}; lower one of them"
-        )
+    require(
+        validation_fraction + test_fraction < 1.0,
+        "validation_fraction + test_fraction",
+        "must be below 1",
+        validation_fraction + test_fraction,
+        "lower one of them",
+    )

@@ -1,0 +1,21 @@
+"""Bits to numbers with error bars: parities, calibration, readout mitigation."""
+
+from qrnn_qiskit.estimation.calibration import ReadoutCalibration, run_calibration
+from qrnn_qiskit.estimation.outcomes import (
+    Mitigation,
+    OutcomeEstimate,
+    SequenceEstimate,
+    estimate_sequence,
+)
+from qrnn_qiskit.estimation.steering import SteeringErrors, estimate_steering_errors
+
+__all__ = [
+    "Mitigation",
+    "OutcomeEstimate",
+    "ReadoutCalibration",
+    "SequenceEstimate",
+    "SteeringErrors",
+    "estimate_sequence",
+    "estimate_steering_errors",
+    "run_calibration",
+]

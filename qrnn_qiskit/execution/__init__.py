@@ -1,0 +1,7 @@
+"""Angles in, bits out: the one protocol through which quantum time is spent."""
+
+from qrnn_qiskit.execution.aer import AerExecutor
+from qrnn_qiskit.execution.contract import Executor, RunRequest, RunResult
+from qrnn_qiskit.execution.fake import ScriptedExecutor
+
+__all__ = ["AerExecutor", "Executor", "RunRequest", "RunResult", "ScriptedExecutor"]

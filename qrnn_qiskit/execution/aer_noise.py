@@ -1,0 +1,71 @@
+"""An Aer noise model from plain numbers, with what Aer's own device models leave out."""
+
+from math import exp, isfinite, prod
+
+from qiskit_aer.noise import (
+    NoiseModel,
+    QuantumError,
+    ReadoutError,
+    amplitude_damping_error,
+    depolarizing_error,
+    thermal_relaxation_error,
+)
+
+from qrnn_qiskit.devices import DeviceNoise, GateNoise, QubitNoise
+
+
+def build_noise_model(noise: DeviceNoise) -> NoiseModel:
+    """Readout errors as asymmetric as they are, gate errors as relaxation plus depolarising.
+
+    A gate's relaxation follows from its duration, T1 and T2; depolarising fills up to the
+    reported average infidelity.
+    """
+    model = NoiseModel(basis_gates=sorted({gate.name for gate in noise.gates}))
+    for gate in noise.gates:
+        error = _gate_error(gate, [noise.qubits[qubit] for qubit in gate.qubits])
+        if error is not None:
+            model.add_quantum_error(error, gate.name, list(gate.qubits))
+    for index, qubit in enumerate(noise.qubits):
+        e0, e1 = qubit.read_one_given_zero, qubit.read_zero_given_one
+        model.add_readout_error(ReadoutError([[1 - e0, e0], [e1, 1 - e1]]), [index])
+    # A Kraus error in the model makes Aer sample noise while it simulates instead of sampling a
+    # whole circuit per shot (1.1-6 times faster). This gate never occurs.
+    model.add_quantum_error(amplitude_damping_error(1e-9), "never_used", [0])
+    return model
+
+
+def _gate_error(gate: GateNoise, qubits: list[QubitNoise]) -> QuantumError | None:
+    relaxation = None
+    fidelity = 1.0
+    if gate.duration_ns > 0:
+        for qubit in qubits:
+            if not isfinite(qubit.t1_ns) and not isfinite(qubit.t2_ns):
+                continue
+            single = thermal_relaxation_error(qubit.t1_ns, qubit.t2_ns, gate.duration_ns)
+            relaxation = single if relaxation is None else single.tensor(relaxation)
+        fidelity = _relaxation_fidelity(gate.duration_ns, qubits)
+    depolarising = _depolarising(gate.error, fidelity, len(qubits))
+    if relaxation is None:
+        return depolarising
+    return relaxation if depolarising is None else depolarising.compose(relaxation)
+
+
+def _relaxation_fidelity(duration_ns: float, qubits: list[QubitNoise]) -> float:
+    """Average gate fidelity of independent relaxation during a gate."""
+    dimension = 2 ** len(qubits)
+    process = prod(
+        (1 + exp(-duration_ns / qubit.t1_ns) + 2 * exp(-duration_ns / qubit.t2_ns)) / 4
+        for qubit in qubits
+    )
+    return (dimension * process + 1) / (dimension + 1)
+
+
+def _depolarising(error: float, fidelity: float, num_qubits: int) -> QuantumError | None:
+    """Depolarising that brings the average infidelity from 1 - fidelity up to error."""
+    dimension = 2**num_qubits
+    # Above d/(d+1) a reported error is no infidelity any more (an unusable gate).
+    missing = min(error, dimension / (dimension + 1)) - (1 - fidelity)
+    if missing <= 0:
+        return None
+    parameter = dimension * missing / (dimension * fidelity - 1)
+    return depolarizing_error(min(parameter, 4**num_qubits / (4**num_qubits - 1)), num_qubits)
