@@ -1,7 +1,7 @@
 """Print by how many MiB one training step raises this process's resident memory, at its peak.
 
-``train_step.py`` starts this once per engine and case, because memory that an earlier case freed but
-the allocator kept would hide a later one's growth. Linux only: it resets and reads VmHWM in /proc.
+``train_step.py`` starts this once per engine and case, because memory that an earlier case freed
+but the allocator kept would hide a later one's growth. Linux only: it uses VmHWM in /proc.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import gc
 from pathlib import Path
 
 import torch
-
 from engines import ENGINE_CLASSES, load_engine
 from model import make_inputs, make_weights
 
-# What the step itself needs is asked for, not what loading code, thread pools and caches needs: a step
-# of the same width on two samples and one timestep fills those. (One sample takes unbatched paths.)
+# The question is what the step itself needs, not loaded code, thread pools and caches: a step of
+# the same width on two samples and one timestep fills those. (One sample takes unbatched paths.)
 WARM_UP_SAMPLES, WARM_UP_TIMESTEPS = 2, 1
 
 
@@ -55,11 +54,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, required=True)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(
-        run_step_for_peak_growth(
-            args.engine, args.qubits, args.timesteps, args.batch, args.seed
-        )
-    )
+    print(run_step_for_peak_growth(args.engine, args.qubits, args.timesteps, args.batch, args.seed))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
-
 from model import StepInputs, StepWeights, build_sim14_gates, run_autograd_step
+from torch import Tensor
 
 
 class OursEngine:
-    """A plain complex64 statevector under torch autograd; stands in until the package has an engine."""
+    """A plain complex64 statevector under torch autograd, in the place of the package's engine."""
 
     description = "naive complex64 statevector, torch autograd (stand-in)"
 

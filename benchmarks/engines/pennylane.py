@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pennylane as qml
+from model import StepInputs, StepWeights, build_sim14_gates, run_autograd_step
 from pennylane.devices.qubit import apply_operation, create_initial_state
 from torch import Tensor
-
-from model import StepInputs, StepWeights, build_sim14_gates, run_autograd_step
 
 OPERATIONS = {"ry": qml.RY, "crx": qml.CRX}
 
@@ -14,8 +13,8 @@ OPERATIONS = {"ry": qml.RY, "crx": qml.CRX}
 class PennyLaneEngine:
     """Calls what default.qubit calls when a QNode runs with ``diff_method="backprop"``.
 
-    A QNode per timestep (StatePrep of the previous states, the layer, ``qml.state()``) gives the same
-    numbers and took 1.0-1.3 times as long, so the faster of the two stands for PennyLane.
+    A QNode per timestep (StatePrep of the previous states, the layer, ``qml.state()``) gives the
+    same numbers and took 1.0-1.3 times as long, so the faster of the two stands for PennyLane.
     """
 
     description = (

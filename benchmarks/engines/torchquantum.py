@@ -9,13 +9,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from model import StepInputs, StepWeights, build_sim14_gates, run_autograd_step
 from torch import Tensor
 
-from model import StepInputs, StepWeights, build_sim14_gates, run_autograd_step
-
-# `import torchquantum` (0.1.8) loads these at the top although no statevector gate uses them: qiskit
-# below 0.46 with its former aer and pulse packages, which excludes the qiskit this project needs, and
-# its own data sets, which want torchvision (CUDA in the PyPI wheel) and torchpack's tensorpack.
+# `import torchquantum` (0.1.8) loads these at the top although no statevector gate uses them:
+# qiskit below 1.0 with its former aer and pulse packages, which excludes the qiskit this project
+# needs; and its own data sets, which want torchvision and torchpack's tensorpack. They are stubbed.
 UNUSED_IMPORTS = ("qiskit", "qiskit_ibm_runtime", "qiskit_aer", "torchquantum.dataset")
 
 
@@ -30,7 +29,10 @@ class _StubModule(ModuleType):
     """A module of which every name is a ``_StubClass``."""
 
     __file__ = "<stub>"
-    __path__: list[str] = []
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -56,7 +58,7 @@ def _is_unused(name: str) -> bool:
 
 
 def _load_torchquantum() -> tuple[ModuleType, ModuleType]:
-    """Import torchquantum with stubs for ``UNUSED_IMPORTS``, and leave the real ones as they were."""
+    """Import torchquantum with stubs for ``UNUSED_IMPORTS``, and restore the real ones."""
     finder = _StubFinder()
     hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_unused(name)}
     sys.meta_path.insert(0, finder)
@@ -85,11 +87,15 @@ class TorchQuantumEngine:
     def __init__(self, num_qubits: int, comp_method: str = "bmm") -> None:
         self.num_qubits = num_qubits
         self.comp_method = comp_method
-        self.calls = [(getattr(tqf, name), list(qubits)) for name, qubits in build_sim14_gates(num_qubits)]
+        self.calls = [
+            (getattr(tqf, name), list(qubits)) for name, qubits in build_sim14_gates(num_qubits)
+        ]
 
     def step(self, weights: StepWeights, inputs: StepInputs) -> tuple[Tensor, StepWeights]:
         """Return the loss and its gradient by every weight."""
-        self.device = tq.QuantumDevice(n_wires=self.num_qubits, bsz=inputs.features.shape[0], device="cpu")
+        self.device = tq.QuantumDevice(
+            n_wires=self.num_qubits, bsz=inputs.features.shape[0], device="cpu"
+        )
         try:
             return run_autograd_step(self, weights, inputs)
         finally:

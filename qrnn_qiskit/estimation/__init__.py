@@ -1,6 +1,14 @@
 """Bits to numbers with error bars: parities, calibration, readout mitigation."""
 
 from qrnn_qiskit.estimation.calibration import ReadoutCalibration, run_calibration
+from qrnn_qiskit.estimation.evaluators import Evaluator, ExactEvaluator, ShotEvaluator
+from qrnn_qiskit.estimation.gradients import (
+    GradientEstimator,
+    ParameterShift,
+    Spsa,
+    Surrogate,
+    SurrogateBias,
+)
 from qrnn_qiskit.estimation.outcomes import (
     Mitigation,
     OutcomeEstimate,
@@ -10,11 +18,19 @@ from qrnn_qiskit.estimation.outcomes import (
 from qrnn_qiskit.estimation.steering import SteeringErrors, estimate_steering_errors
 
 __all__ = [
+    "Evaluator",
+    "ExactEvaluator",
+    "GradientEstimator",
     "Mitigation",
     "OutcomeEstimate",
+    "ParameterShift",
     "ReadoutCalibration",
     "SequenceEstimate",
+    "ShotEvaluator",
+    "Spsa",
     "SteeringErrors",
+    "Surrogate",
+    "SurrogateBias",
     "estimate_sequence",
     "estimate_steering_errors",
     "run_calibration",

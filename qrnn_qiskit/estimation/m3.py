@@ -1,5 +1,7 @@
 """Matrix-free measurement mitigation (mthree) on short marginals, by explicit matrices."""
 
+from math import prod
+
 import numpy as np
 from mthree import M3Mitigation
 from numpy.typing import NDArray
@@ -32,6 +34,8 @@ def correct_parities(
     num_rows, num_shots, num_bits = bits.shape
     outcomes = bits @ (1 << np.arange(num_bits))
     signs = parities.signs
+    contrasts = [matrix[0, 0] + matrix[1, 1] - 1 for matrix in matrices]
+    scale = np.array([prod(contrasts[bit] for bit in subset) for subset in parities.subsets])
     values = np.empty((num_rows, parities.size))
     errors = np.empty((num_rows, parities.size))
     for row in range(num_rows):
@@ -48,6 +52,8 @@ def correct_parities(
         frequencies = np.array([histogram[label] for label in order]) / num_shots
         mean = frequencies @ slopes
         variance = frequencies @ (slopes - mean) ** 2
-        floor = np.where(len(keys) > 1, 0.0, 4.0 / (num_shots + 2))
+        # As for raw bits: a parity that never changed has one opposite outcome conceded.
+        constant = np.ptp(signs[keys], axis=0) == 0
+        floor = np.where(constant, 4.0 / (num_shots + 2) / scale**2, 0.0)
         errors[row] = np.sqrt(np.maximum(variance, floor) / num_shots)
     return values, errors

@@ -113,7 +113,7 @@ def _estimate_group(
     """Values and standard errors `(num_rows, num_parities)` of one register's parities."""
     part = bits[:, :, group.start : group.stop]
     if mitigation == "none" or calibration is None:
-        return _mean_products(1.0 - 2.0 * part, parities)
+        return _mean_products(1.0 - 2.0 * part, parities, np.ones(len(group)))
     local = _local_inverse(part, group, parities, calibration)
     if mitigation == "local":
         return local
@@ -125,8 +125,13 @@ def _estimate_group(
     return value, np.hypot(shot_error, calibration_error)
 
 
-def _mean_products(signs: NDArray[np.float64], parities: ParitySet) -> _Estimate:
-    """Mean over shots of products of per-bit values `(num_rows, num_shots, num_bits)`."""
+def _mean_products(
+    signs: NDArray[np.float64], parities: ParitySet, contrast: NDArray[np.float64]
+) -> _Estimate:
+    """Mean over shots of products of per-bit values `(num_rows, num_shots, num_bits)`.
+
+    The two values of a bit lie 2/contrast apart.
+    """
     num_shots = signs.shape[1]
     values, errors = [], []
     for subset in parities.subsets:
@@ -135,7 +140,8 @@ def _mean_products(signs: NDArray[np.float64], parities: ParitySet) -> _Estimate
         # An empirical variance of 0 over few shots is no certainty: one opposite outcome in
         # num_shots + 2 is always conceded.
         spread = np.ptp(product, axis=1) if num_shots > 1 else np.zeros(len(product))
-        floor = np.where(spread > 0, 0.0, 2.0 / np.sqrt(num_shots + 2.0))
+        step = 2.0 / contrast[list(subset)].prod()
+        floor = np.where(spread > 0, 0.0, step / np.sqrt(num_shots + 2.0))
         deviation = product.std(axis=1, ddof=1 if num_shots > 1 else 0)
         errors.append(np.maximum(deviation, floor) / np.sqrt(num_shots))
     return np.stack(values, axis=1), np.stack(errors, axis=1)
@@ -147,8 +153,9 @@ def _local_inverse(
     """Unbiased per-shot values [(1 - 2c) - (e1 - e0)] / (1 - e0 - e1), multiplied and averaged."""
     bits = slice(group.start, group.stop)
     offset = calibration.e1[bits] - calibration.e0[bits]
-    signs = (1.0 - 2.0 * part - offset) / calibration.contrast[bits]
-    value, shot_error = _mean_products(signs, parities)
+    contrast = calibration.contrast[bits]
+    signs = (1.0 - 2.0 * part - offset) / contrast
+    value, shot_error = _mean_products(signs, parities, contrast)
     return value, np.hypot(shot_error, _calibration_error(value, group, parities, calibration))
 
 
@@ -157,19 +164,19 @@ def _calibration_error(
 ) -> NDArray[np.float64]:
     """First-order error of mitigated parities from the calibration's own statistics.
 
-    z = (m - e1 + e0) / (1 - e0 - e1), so dz/de0 = (1 + z)/contrast, dz/de1 = (z - 1)/contrast.
-    In a product the other factors are bounded by 1 in magnitude, which is used for them.
+    z = (m - e1 + e0) / (1 - e0 - e1), so dz/de0 = (z + 1)/contrast, dz/de1 = (z - 1)/contrast.
+    In a product the other factors multiply both terms: the 1 becomes the parity of the rest.
     """
+    column_of = {subset: column for column, subset in enumerate(parities.subsets)}
     errors = []
     for column, subset in enumerate(parities.subsets):
         variance = np.zeros(len(value))
         for index in subset:
             bit = group[index]
-            z = value[:, column] if len(subset) == 1 else np.zeros(len(value))
-            slope0 = (1 + np.abs(z)) if len(subset) > 1 else (1 + z)
-            slope1 = (1 + np.abs(z)) if len(subset) > 1 else (z - 1)
+            rest = tuple(other for other in subset if other != index)
+            parity, rest_parity = value[:, column], value[:, column_of[rest]] if rest else 1.0
             contrast = calibration.contrast[bit]
-            variance += (slope0 * calibration.e0_error[bit] / contrast) ** 2
-            variance += (slope1 * calibration.e1_error[bit] / contrast) ** 2
+            variance += ((parity + rest_parity) * calibration.e0_error[bit] / contrast) ** 2
+            variance += ((parity - rest_parity) * calibration.e1_error[bit] / contrast) ** 2
         errors.append(np.sqrt(variance))
     return np.stack(errors, axis=1)

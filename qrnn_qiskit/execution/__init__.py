@@ -3,5 +3,13 @@
 from qrnn_qiskit.execution.aer import AerExecutor
 from qrnn_qiskit.execution.contract import Executor, RunRequest, RunResult
 from qrnn_qiskit.execution.fake import ScriptedExecutor
+from qrnn_qiskit.execution.seeds import SeedStream
 
-__all__ = ["AerExecutor", "Executor", "RunRequest", "RunResult", "ScriptedExecutor"]
+__all__ = [
+    "AerExecutor",
+    "Executor",
+    "RunRequest",
+    "RunResult",
+    "ScriptedExecutor",
+    "SeedStream",
+]

@@ -1,6 +1,8 @@
 """Aer as an executor: the only place that drives the simulator (see docs/traps.md, AER)."""
 
 import time
+from collections.abc import Callable
+from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
 
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
+from qrnn_qiskit.compiling import CompiledProgram
 from qrnn_qiskit.devices import DeviceNoise
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.execution.aer_noise import build_noise_model
@@ -25,7 +28,8 @@ class AerExecutor:
     """Runs requests on AerSimulator, ideal or with a device's readout and gate errors.
 
     Args:
-        noise: noise of the circuit's qubits; ideal unless given.
+        noise: noise of the circuit's qubits, or a function that gives it for a compiled circuit;
+            ideal unless given.
         device: `CPU` or `GPU`.
         max_threads: threads that Aer may use; all cores unless given.
 
@@ -39,7 +43,7 @@ class AerExecutor:
 
     def __init__(
         self,
-        noise: DeviceNoise | None = None,
+        noise: DeviceNoise | Callable[[CompiledProgram], DeviceNoise] | None = None,
         *,
         device: Literal["CPU", "GPU"] = "CPU",
         max_threads: int = 0,
@@ -52,8 +56,8 @@ class AerExecutor:
                 f"device: must be one that Aer reports ({', '.join(available)}), got {device!r}; "
                 "install the extra 'gpu' on a machine with CUDA 12, or use CPU"
             )
-        self.noise = noise
-        self._noise_model: NoiseModel | None = build_noise_model(noise) if noise else None
+        self._noise = noise
+        self._name = f"aer({noise.device})" if isinstance(noise, DeviceNoise) else "aer"
         self._simulator = AerSimulator(
             method="statevector",
             device=device,
@@ -70,7 +74,7 @@ class AerExecutor:
     @property
     def name(self) -> str:
         """`aer`, followed by the device whose noise is used."""
-        return "aer" if self.noise is None else f"aer({self.noise.device})"
+        return self._name
 
     def run(self, request: RunRequest) -> RunResult:
         """See `Executor.run`.
@@ -82,11 +86,7 @@ class AerExecutor:
         """
         start = time.monotonic()
         compiled = request.compiled
-        if self.noise is not None:
-            require(len(self.noise.qubits) == compiled.circuit.num_qubits, "noise",
-                    f"must describe the circuit's {compiled.circuit.num_qubits} qubits",
-                    len(self.noise.qubits),
-                    "use read_noise(backend, compiled.physical_qubits)")  # fmt: skip
+        noise_model = self._noise_model(compiled)
         values = compiled.bind_values(request.slot_values)
         bits = np.empty(
             (request.num_rows, request.num_shots, compiled.circuit.num_clbits), dtype=np.uint8
@@ -101,17 +101,34 @@ class AerExecutor:
                 # Row k keeps its stream however rows are split into calls.
                 round_seed = base_seed + first_shot * (request.num_rows + 1) * 2
                 seed = round_seed + _SEED_STRIDE * first_row
-                bits[rows, shots] = self._call(request, values[rows], num_shots, seed)
+                bits[rows, shots] = self._call(
+                    compiled, noise_model, values[rows], num_shots, seed
+                )
         return RunResult(bits, self.name, time.monotonic() - start)
 
+    def _noise_model(self, compiled: CompiledProgram) -> NoiseModel | None:
+        if self._noise is None:
+            return None
+        noise = self._noise if isinstance(self._noise, DeviceNoise) else self._noise(compiled)
+        self._name = f"aer({noise.device})"
+        require(len(noise.qubits) == compiled.circuit.num_qubits, "noise",
+                f"must describe the circuit's {compiled.circuit.num_qubits} qubits",
+                len(noise.qubits), "use read_noise(backend, compiled.physical_qubits)")  # fmt: skip
+        return _cached_noise_model(noise)
+
     def _call(
-        self, request: RunRequest, values: NDArray[np.float64], num_shots: int, seed: int
+        self,
+        compiled: CompiledProgram,
+        noise_model: NoiseModel | None,
+        values: NDArray[np.float64],
+        num_shots: int,
+        seed: int,
     ) -> NDArray[np.uint8]:
-        circuit = request.compiled.circuit
+        circuit = compiled.circuit
         by_name = {parameter.name: parameter for parameter in circuit.parameters}
         binds = {
             by_name[name]: values[:, column].tolist()
-            for column, name in enumerate(request.compiled.parameter_names)
+            for column, name in enumerate(compiled.parameter_names)
         }
         job = self._simulator.run(
             [circuit],
@@ -119,13 +136,17 @@ class AerExecutor:
             shots=num_shots,
             seed_simulator=seed,
             memory=True,
-            noise_model=self._noise_model,
+            noise_model=noise_model,
         )
         result = job.result()
         if not result.success:
             raise RuntimeError(f"Aer failed: {result.status}")
         width = circuit.num_clbits
         return np.stack([_unpack(item.data.memory, width) for item in result.results])
+
+
+# Building a model costs about as much as a hundred shots: keep the ones in use.
+_cached_noise_model = lru_cache(maxsize=32)(build_noise_model)
 
 
 def _spread_seed(seed: int) -> int:

@@ -1,6 +1,6 @@
 """An Aer noise model from plain numbers, with what Aer's own device models leave out."""
 
-from math import exp, isfinite, prod
+from math import exp, prod
 
 from qiskit_aer.noise import (
     NoiseModel,
@@ -39,8 +39,6 @@ def _gate_error(gate: GateNoise, qubits: list[QubitNoise]) -> QuantumError | Non
     fidelity = 1.0
     if gate.duration_ns > 0:
         for qubit in qubits:
-            if not isfinite(qubit.t1_ns) and not isfinite(qubit.t2_ns):
-                continue
             single = thermal_relaxation_error(qubit.t1_ns, qubit.t2_ns, gate.duration_ns)
             relaxation = single if relaxation is None else single.tensor(relaxation)
         fidelity = _relaxation_fidelity(gate.duration_ns, qubits)
@@ -65,7 +63,8 @@ def _depolarising(error: float, fidelity: float, num_qubits: int) -> QuantumErro
     dimension = 2**num_qubits
     # Above d/(d+1) a reported error is no infidelity any more (an unusable gate).
     missing = min(error, dimension / (dimension + 1)) - (1 - fidelity)
-    if missing <= 0:
+    # At fidelity 1/d relaxation alone has forgotten everything: depolarising adds no infidelity.
+    if missing <= 0 or dimension * fidelity <= 1:
         return None
     parameter = dimension * missing / (dimension * fidelity - 1)
     return depolarizing_error(min(parameter, 4**num_qubits / (4**num_qubits - 1)), num_qubits)

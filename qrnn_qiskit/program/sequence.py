@@ -78,6 +78,9 @@ class SequenceProgram:
                 and all(basis in BASIS_ANGLES_RAD for basis in self.final_bases), "final_bases",
                 "must be distinct Paulis out of X, Y, Z", self.final_bases,
                 "for example ('Z',)")  # fmt: skip
+        for name in ("readout_order", "final_order"):
+            require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name),
+                    "use 1 for single bits, 2 to add products of two")  # fmt: skip
 
     @property
     def table_shape(self) -> tuple[int, int, int]:
@@ -108,6 +111,14 @@ class SequenceProgram:
     def final_parities(self) -> ParitySet:
         """Parities of the final memory measurement, in each basis."""
         return ParitySet(self.cell.ansatz.num_memory, self.final_order)
+
+    @property
+    def num_features(self) -> int:
+        """Numbers read from a sequence: readout parities of all timesteps, then final ones."""
+        return (
+            self.num_timesteps * self.readout_parities.size
+            + len(self.final_bases) * self.final_parities.size
+        )
 
     @cached_property
     def record(self) -> tuple[RecordBit, ...]:

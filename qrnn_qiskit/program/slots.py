@@ -94,7 +94,15 @@ class SlotTable:
         return np.asarray(np.asarray(slot_gradient, dtype=np.float64) @ self.matrix)
 
     def with_basis(self, values: NDArray[np.float64], basis: str) -> NDArray[np.float64]:
-        """A copy of slot values whose final measurement reads `basis` on every memory qubit."""
+        """A copy of slot values whose final measurement reads `basis` on every memory qubit.
+
+        Raises:
+            InputError: if the circuit cannot measure in this basis.
+        """
+        turns = any(slot.role in BASIS_ANGLES_RAD["Z"] for slot in self.slots)
+        bases = tuple(BASIS_ANGLES_RAD) if turns else ("Z",)
+        require(basis in bases, "basis", f"must be one of {', '.join(bases)} for this circuit",
+                basis, "name more Paulis in final_bases of the program")  # fmt: skip
         turned = values.copy()
         for index, slot in enumerate(self.slots):
             if slot.role in BASIS_ANGLES_RAD[basis]:

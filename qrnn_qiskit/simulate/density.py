@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from qrnn_qiskit.errors import require
 from qrnn_qiskit.program import Ansatz, CellSpec, SequenceProgram
 from qrnn_qiskit.program.readout import PAULI_MATRICES
+from qrnn_qiskit.simulate.first_order import refuse_double_backward
 from qrnn_qiskit.simulate.kernel import CellKernel, build_torch_kernel
 
 
@@ -202,10 +202,10 @@ class _Unitary(torch.autograd.Function):
         return planes.permute(3, 1, 2, 0).contiguous()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(  # type: ignore[override]
         ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
     ) -> tuple[Tensor, None, None]:
+        refuse_double_backward()
         columns, planes = ctx.saved_tensors  # type: ignore[attr-defined]
         adjoint = gradient.permute(3, 1, 2, 0)
         _, _, angle_gradient = ctx.kernel.pull_back(columns, planes, adjoint)  # type: ignore[attr-defined]

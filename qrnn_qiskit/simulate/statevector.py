@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from qrnn_qiskit.errors import require
 from qrnn_qiskit.program import Ansatz
+from qrnn_qiskit.simulate.first_order import refuse_double_backward
 from qrnn_qiskit.simulate.kernel import CellKernel, build_torch_kernel
 
 
@@ -120,12 +120,12 @@ class _Step(torch.autograd.Function):
         return after.view_as(after), _pauli_expectations(after)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(  # type: ignore[override]
         ctx: torch.autograd.function.FunctionCtx,
         planes_gradient: Tensor | None,
         paulis_gradient: Tensor | None,
     ) -> tuple[Tensor | None, Tensor | None, None]:
+        refuse_double_backward()
         moment: _Moment = ctx.moment  # type: ignore[attr-defined]
         if planes_gradient is None and paulis_gradient is None:
             return None, None, None

@@ -1,0 +1,189 @@
+"""Who computes the readouts: the exact engine or an executor, behind one interface."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from qrnn_qiskit.compiling import CompiledProgram, compile_logical
+from qrnn_qiskit.errors import require
+from qrnn_qiskit.estimation import (
+    GradientEstimator,
+    Mitigation,
+    ParameterShift,
+    ReadoutCalibration,
+    ShotEvaluator,
+    Spsa,
+    Surrogate,
+    run_calibration,
+)
+from qrnn_qiskit.execution import Executor, SeedStream
+from qrnn_qiskit.learning.quantum_layer import QuantumLayer, SequenceNetwork
+from qrnn_qiskit.program import SequenceProgram
+from qrnn_qiskit.simulate import exact_features, start_host, step_host
+
+GradientName = Literal["surrogate", "parameter_shift", "spsa"]
+
+
+class HostSession(Protocol):
+    """A batch of sequences in the `host` loop, between two timesteps."""
+
+    def step(self, angles: Tensor) -> Tensor:
+        """Readouts `(batch, 3 n)` after one more timestep with angles `(batch, num_angles)`."""
+        ...
+
+
+class SequenceEngine(Protocol):
+    """Computes features of a program from tensors, with gradients."""
+
+    def run(self, program: SequenceProgram, controls: Tensor) -> Tensor:
+        """Features `(batch, num_features)` of controls `(batch, num_controls)`."""
+        ...
+
+    def start_host(self, program: SequenceProgram, batch_size: int, like: Tensor) -> HostSession:
+        """Begins the `host` loop in the dtype and on the device of `like`."""
+        ...
+
+
+class ExactEngine:
+    """Exact readouts by autograd; in the dtype and on the device of the controls."""
+
+    def run(self, program: SequenceProgram, controls: Tensor) -> Tensor:
+        """See `SequenceEngine.run`."""
+        return exact_features(program, controls)
+
+    def start_host(self, program: SequenceProgram, batch_size: int, like: Tensor) -> HostSession:
+        """See `SequenceEngine.start_host`."""
+        return _ExactHostSession(program, batch_size, like)
+
+
+class _ExactHostSession:
+    def __init__(self, program: SequenceProgram, batch_size: int, like: Tensor) -> None:
+        self._state = start_host(
+            program.cell.ansatz, batch_size, dtype=like.dtype, device=like.device
+        )
+
+    def step(self, angles: Tensor) -> Tensor:
+        self._state, paulis = step_host(self._state, angles)
+        return paulis.flatten(1)
+
+
+@dataclass
+class ShotEngine:
+    """Readouts from the shots of an executor, through a `QuantumLayer`.
+
+    Each program (in the `host` loop: each prefix) is compiled once and, if readouts are
+    mitigated, calibrated once, when it is first run.
+
+    Args:
+        executor: who runs the shots.
+        num_shots: of each row and final basis.
+        compile_program: for the executor's target; the logical circuit unless given.
+        mitigation: of the readouts.
+        gradient: `surrogate`, `parameter_shift` or `spsa`.
+        last_timesteps: of `parameter_shift`.
+        num_directions: of `spsa`.
+        calibration_shots: of each of the four calibration rows.
+        seed: of everything random.
+
+    Raises:
+        InputError: if the gradient is unknown or a number is out of range.
+    """
+
+    executor: Executor
+    num_shots: int
+    compile_program: Callable[[SequenceProgram], CompiledProgram] = compile_logical
+    mitigation: Mitigation = "none"
+    gradient: GradientName = "surrogate"
+    last_timesteps: int | None = None
+    num_directions: int = 8
+    calibration_shots: int = 4000
+    seed: int = 0
+    _layers: dict[str, QuantumLayer] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        known = get_args(GradientName)
+        require(self.gradient in known, "gradient", f"must be one of {', '.join(known)}",
+                self.gradient, "surrogate needs no extra circuits")  # fmt: skip
+        require(self.num_shots >= 1, "num_shots", "must be at least 1", self.num_shots,
+                "ask for one shot or more")  # fmt: skip
+        self._seeds = SeedStream(self.seed)
+
+    def layer(self, program: SequenceProgram) -> QuantumLayer:
+        """The quantum layer of a program, compiled and calibrated at first use."""
+        if program.program_id not in self._layers:
+            compiled = self.compile_program(program)
+            calibration: ReadoutCalibration | None = None
+            if self.mitigation != "none":
+                seed = self._seeds.draw()
+                calibration = run_calibration(
+                    self.executor, compiled, self.calibration_shots, seed
+                )
+            evaluator = ShotEvaluator(
+                compiled, self.executor, self.num_shots, self._seeds, self.mitigation, calibration
+            )
+            network = SequenceNetwork(evaluator, self._build_gradient(evaluator))
+            self._layers[program.program_id] = QuantumLayer(network)
+        return self._layers[program.program_id]
+
+    def run(self, program: SequenceProgram, controls: Tensor) -> Tensor:
+        """See `SequenceEngine.run`.
+
+        Cost: `batch * num_bases * num_shots` shots, and what the gradient costs.
+        """
+        features: Tensor = self.layer(program)(controls)
+        return features
+
+    def start_host(self, program: SequenceProgram, batch_size: int, like: Tensor) -> HostSession:
+        """See `SequenceEngine.start_host`.
+
+        Cost: `3 * batch * num_shots` shots per timestep.
+        """
+        return _ShotHostSession(self, program)
+
+    def surrogates(self) -> list[Surrogate]:
+        """The fitted surrogates so far, by program."""
+        networks = [layer.neural_network for layer in self._layers.values()]
+        return [
+            network.gradient for network in networks if isinstance(network.gradient, Surrogate)
+        ]
+
+    def state_dict(self) -> dict[str, object]:
+        """What a checkpoint keeps: the position in the seeds, the fits of the surrogates."""
+        fits = {
+            key: layer.neural_network.gradient.state_dict()
+            for key, layer in self._layers.items()
+            if isinstance(layer.neural_network.gradient, Surrogate)
+        }
+        return {"seed_position": self._seeds.position, "fits": fits}
+
+    def load_state_dict(self, state: dict[str, object], programs: list[SequenceProgram]) -> None:
+        """Restores `state_dict`; calibrations are repeated with the seeds they had."""
+        for program in programs:
+            self.layer(program)
+        self._seeds.position = int(state["seed_position"])  # type: ignore[call-overload]
+        for key, fit in state["fits"].items():  # type: ignore[attr-defined]
+            self._layers[key].neural_network.gradient.load_state_dict(fit)
+
+    def _build_gradient(self, evaluator: ShotEvaluator) -> GradientEstimator:
+        if self.gradient == "parameter_shift":
+            return ParameterShift(evaluator, self.last_timesteps)
+        if self.gradient == "spsa":
+            return Spsa(evaluator, self.num_directions, seeds=SeedStream(self.seed))
+        return Surrogate(evaluator.program)
+
+
+class _ShotHostSession:
+    """The prefix of length t is run again for every t: O(T^2) timesteps, the paper's semantics."""
+
+    def __init__(self, engine: ShotEngine, program: SequenceProgram) -> None:
+        self._engine = engine
+        self._program = program
+        self._angles: list[Tensor] = []
+
+    def step(self, angles: Tensor) -> Tensor:
+        self._angles.append(angles)
+        prefix = self._program.prefix(len(self._angles))
+        return self._engine.run(prefix, torch.cat(self._angles, dim=1))
