@@ -39,5 +39,5 @@ class CompiledProgram:
     target_name: str
 
     def bind_values(self, slot_values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Parameter values `(num_rows, num_parameters)` from slot values `(num_rows, num_slots)`."""
+        """Parameter values `(num_rows, num_parameters)` from `(num_rows, num_slots)`."""
         return np.asarray((self.matrix @ slot_values.T).T) + self.constants

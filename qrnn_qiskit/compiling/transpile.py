@@ -1,13 +1,12 @@
 """From the logical circuit to one that a target runs."""
 
+import numpy as np
 from qiskit import QuantumCircuit, QuantumRegister
 from qiskit.circuit import IfElseOp, Measure, Parameter, ParameterExpression
 from qiskit.circuit.controlflow import ControlFlowOp
 from qiskit.providers import BackendV2
 from qiskit.transpiler import TranspilerError, generate_preset_pass_manager
 from scipy.sparse import csr_array, eye_array
-
-import numpy as np
 
 from qrnn_qiskit.compiling.compiled import CompiledProgram
 from qrnn_qiskit.errors import InputError, require

@@ -44,7 +44,7 @@ def load_fake_backend(name: str) -> BackendV2:
 
 def _fake_classes() -> dict[str, type[BackendV2]]:
     return {
-        member.backend_name: member
+        name: member
         for _, member in inspect.getmembers(fake_provider, inspect.isclass)
-        if issubclass(member, BackendV2) and getattr(member, "backend_name", None)
+        if issubclass(member, BackendV2) and (name := getattr(member, "backend_name", None))
     }

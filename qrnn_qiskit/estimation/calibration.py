@@ -98,8 +98,8 @@ def run_calibration(
         for qubit, bit in zip(compiled.bit_to_qubit, compiled.program.record, strict=True)
     ]
     rates = {group: _error_rates(ones, expected, groups, group, num_shots) for group in set(groups)}
-    columns = np.array([rates[group] for group in groups]).T
-    return ReadoutCalibration(*columns, num_shots=num_shots)
+    e0, e1, e0_error, e1_error = np.array([rates[group] for group in groups]).T
+    return ReadoutCalibration(e0, e1, e0_error, e1_error, num_shots)
 
 
 def _error_rates(

@@ -113,7 +113,8 @@ def _estimate_group(
     """Values and standard errors `(num_rows, num_parities)` of one register's parities."""
     part = bits[:, :, group.start : group.stop]
     if mitigation == "none" or calibration is None:
-        return _mean_products(1.0 - 2.0 * part, parities, np.ones(len(group)))
+        signs = 1.0 - 2.0 * part.astype(np.float64)
+        return _mean_products(signs, parities, np.ones(len(group)))
     local = _local_inverse(part, group, parities, calibration)
     if mitigation == "local":
         return local

@@ -101,9 +101,7 @@ class AerExecutor:
                 # Row k keeps its stream however rows are split into calls.
                 round_seed = base_seed + first_shot * (request.num_rows + 1) * 2
                 seed = round_seed + _SEED_STRIDE * first_row
-                bits[rows, shots] = self._call(
-                    compiled, noise_model, values[rows], num_shots, seed
-                )
+                bits[rows, shots] = self._call(compiled, noise_model, values[rows], num_shots, seed)
         return RunResult(bits, self.name, time.monotonic() - start)
 
     def _noise_model(self, compiled: CompiledProgram) -> NoiseModel | None:

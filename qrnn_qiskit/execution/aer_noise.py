@@ -55,7 +55,7 @@ def _relaxation_fidelity(duration_ns: float, qubits: list[QubitNoise]) -> float:
         (1 + exp(-duration_ns / qubit.t1_ns) + 2 * exp(-duration_ns / qubit.t2_ns)) / 4
         for qubit in qubits
     )
-    return (dimension * process + 1) / (dimension + 1)
+    return float((dimension * process + 1) / (dimension + 1))
 
 
 def _depolarising(error: float, fidelity: float, num_qubits: int) -> QuantumError | None:

@@ -71,7 +71,7 @@ class RunResult:
     @property
     def num_shots(self) -> int:
         """Shots of every row."""
-        return self.bits.shape[1]
+        return int(self.bits.shape[1])
 
 
 @runtime_checkable

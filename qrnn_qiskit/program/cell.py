@@ -60,7 +60,8 @@ class CellSpec:
                 self.feedback_delay, "0 is the undelayed loop")  # fmt: skip
         if self.loop == "host":
             require(not self.readouts, "readouts", "must be empty in the host loop",
-                    len(self.readouts), "the host loop reads Pauli expectations directly")  # fmt: skip
+                    len(self.readouts),
+                    "the host loop reads Pauli expectations directly")  # fmt: skip
         else:
             require(len(self.readouts) >= 1, "readouts",
                     f"must name at least one readout in the {self.loop} loop",
@@ -73,7 +74,8 @@ class CellSpec:
             bits = self.num_steering_bits
             require(bits <= MAX_CONDITION_BITS, "readouts x history",
                     f"must be at most {MAX_CONDITION_BITS} steering bits, the widest operand of "
-                    "a hardware condition", bits, "use fewer readouts or a shorter history")  # fmt: skip
+                    "a hardware condition", bits,
+                    "use fewer readouts or a shorter history")  # fmt: skip
             require(bits <= MAX_STEERING_BITS, "readouts x history",
                     f"must be at most {MAX_STEERING_BITS} steering bits, since the table holds "
                     "2^bits branches a timestep", bits,

@@ -99,7 +99,7 @@ class SequenceProgram:
 
     @cached_property
     def strengths_rad(self) -> NDArray[np.float64]:
-        """phi of each readout as declared in the cell, shape `(num_readouts,)`."""
+        """Strength phi of each readout as declared in the cell, shape `(num_readouts,)`."""
         return np.array([readout.strength_rad for readout in self.cell.readouts])
 
     @cached_property

@@ -23,8 +23,10 @@ def exact_features(program: SequenceProgram, controls: Tensor) -> Tensor:
     Example:
         >>> from qrnn_qiskit.program import Ansatz, CellSpec, Readout
         >>> program = SequenceProgram(CellSpec(Ansatz("brick", 2), (Readout("Z", 0),)), 2)
-        >>> exact_features(program, torch.zeros(1, program.num_controls))
-        tensor([[1., 1., 1., 1.]])
+        >>> controls = torch.zeros(1, program.num_controls)
+        >>> controls[:, -1] = torch.pi / 2
+        >>> exact_features(program, controls).round().tolist()
+        [[1.0, 1.0, 1.0, 1.0]]
     """
     require(controls.ndim == 2 and controls.shape[1] == program.num_controls, "controls",
             f"must have shape (num_rows, {program.num_controls})", tuple(controls.shape),
