@@ -8,7 +8,7 @@ one sim14 layer (Sim, Johnson and Aspuru-Guzik 2019, circuit 14), which is appli
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -114,12 +114,12 @@ class Engine(Protocol):
 class StateEngine(Protocol):
     """An engine that brings only its gates, and lets ``run_autograd_step`` do the rest."""
 
-    def prepare_zero_states(self, num_samples: int) -> Tensor:
-        """Return |0...0> per sample, in the shape ``apply_layer`` takes."""
+    def prepare_zero_states(self, num_samples: int) -> Any:
+        """Return |0...0> per sample, in the shape ``advance`` takes."""
         ...
 
-    def apply_layer(self, states: Tensor, angles: Tensor) -> Tensor:
-        """Apply one sim14 layer, ``angles`` (num_samples, 4 n), differentiably."""
+    def advance(self, states: Any, angles: Tensor) -> tuple[Any, Tensor]:
+        """States and expectations after one sim14 layer, ``angles`` (num_samples, 4 n)."""
         ...
 
 
@@ -171,12 +171,13 @@ def read_paulis(states: Tensor, num_qubits: int) -> Tensor:
 def run_autograd_step(
     engine: StateEngine, weights: StepWeights, inputs: StepInputs
 ) -> tuple[Tensor, StepWeights]:
-    """Unroll the recurrence over ``engine.apply_layer`` and differentiate it with autograd."""
+    """Unroll the recurrence over ``engine.advance`` and differentiate it with autograd."""
     leaves = {name: tensor.detach().requires_grad_() for name, tensor in weights.tensors().items()}
     num_samples, num_timesteps, _ = inputs.features.shape
     num_qubits = weights.num_qubits
     states = engine.prepare_zero_states(num_samples)
-    expectations = read_paulis(states, num_qubits)
+    zero = torch.zeros((num_samples, 2 * num_qubits))
+    expectations = torch.cat([zero, torch.ones((num_samples, num_qubits))], dim=1)
     for timestep in range(num_timesteps):
         controller_input = torch.cat([inputs.features[:, timestep], expectations], dim=1)
         hidden = torch.relu(
@@ -185,8 +186,7 @@ def run_autograd_step(
             )
         )
         angles = torch.nn.functional.linear(hidden, leaves["angle_weight"], leaves["angle_bias"])
-        states = engine.apply_layer(states, angles)
-        expectations = read_paulis(states, num_qubits)
+        states, expectations = engine.advance(states, angles)
     logits = torch.nn.functional.linear(expectations, leaves["head_weight"], leaves["head_bias"])
     loss = expectations.square().mean() + torch.nn.functional.cross_entropy(logits, inputs.labels)
     gradients = torch.autograd.grad(loss, list(leaves.values()))

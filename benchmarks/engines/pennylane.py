@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pennylane as qml
-from model import StepInputs, StepWeights, build_sim14_gates, run_autograd_step
+from model import StepInputs, StepWeights, build_sim14_gates, read_paulis, run_autograd_step
 from pennylane.devices.qubit import apply_operation, create_initial_state
 from torch import Tensor
 
@@ -35,6 +35,11 @@ class PennyLaneEngine:
         """Return (num_samples, 2, ..., 2), single precision as the other engines have it."""
         state = create_initial_state(range(self.num_qubits), like="torch").cfloat()
         return state.expand(num_samples, *state.shape)
+
+    def advance(self, states: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
+        """States and expectations after one sim14 layer."""
+        states = self.apply_layer(states, angles)
+        return states, read_paulis(states, self.num_qubits)
 
     def apply_layer(self, states: Tensor, angles: Tensor) -> Tensor:
         """Apply one sim14 layer."""

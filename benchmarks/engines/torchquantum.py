@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from model import StepInputs, StepWeights, build_sim14_gates, run_autograd_step
+from model import StepInputs, StepWeights, build_sim14_gates, read_paulis, run_autograd_step
 from torch import Tensor
 
 # `import torchquantum` (0.1.8) loads these at the top although no statevector gate uses them:
@@ -106,6 +106,11 @@ class TorchQuantumEngine:
         """Return (num_samples, 2, ..., 2), the device's own state."""
         self.device.reset_states(num_samples)
         return self.device.states
+
+    def advance(self, states: Tensor, angles: Tensor) -> tuple[Tensor, Tensor]:
+        """States and expectations after one sim14 layer."""
+        states = self.apply_layer(states, angles)
+        return states, read_paulis(states, self.num_qubits)
 
     def apply_layer(self, states: Tensor, angles: Tensor) -> Tensor:
         """Apply one sim14 layer to the device's state, which ``states`` already is."""

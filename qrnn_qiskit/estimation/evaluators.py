@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from qrnn_qiskit.compiling import CompiledProgram
-from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.estimation.calibration import ReadoutCalibration
 from qrnn_qiskit.estimation.outcomes import Mitigation, OutcomeEstimate, estimate_sequence
 from qrnn_qiskit.execution import Executor, RunRequest, SeedStream
@@ -36,6 +36,18 @@ class Evaluator(Protocol):
         ...
 
 
+def require_shared_strengths(program: SequenceProgram, controls: NDArray[np.float64]) -> None:
+    """Refuses rows with different phi, which the exact engine would silently run at one.
+
+    Raises:
+        InputError: if a row's phi differs from the first row's.
+    """
+    strengths = controls[:, program.num_table_angles :]
+    require(bool((strengths == strengths[:1]).all()), "controls",
+            "must hold the same phi in every row for the exact engine",
+            "rows that differ in phi", "evaluate them one by one")  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ExactEvaluator:
     """Features without shot noise, from the exact engine in double precision."""
@@ -43,7 +55,12 @@ class ExactEvaluator:
     program: SequenceProgram
 
     def evaluate(self, controls: NDArray[np.float64]) -> OutcomeEstimate:
-        """See `Evaluator.evaluate`."""
+        """See `Evaluator.evaluate`.
+
+        Raises:
+            InputError: if rows differ in phi.
+        """
+        require_shared_strengths(self.program, controls)
         with torch.no_grad():
             value = exact_features(self.program, torch.from_numpy(controls)).numpy()
         return OutcomeEstimate(value, np.zeros_like(value), "none")
@@ -64,7 +81,7 @@ class ExactEvaluator:
 class ShotEvaluator:
     """Features from the shots of an executor, with readout error mitigated or not.
 
-    Rows are repeated for each final basis; readout parities are averaged over the repetitions.
+    Rows are repeated for each final basis; readout parities pool the shots of all repetitions.
 
     Args:
         compiled: the circuit.
@@ -115,23 +132,28 @@ class ShotEvaluator:
         self, bits: NDArray[np.uint8], mitigation: Mitigation | None = None
     ) -> OutcomeEstimate:
         """Features from records: the same shots can be read raw and mitigated."""
-        bases = self.program.final_bases
+        num_bases = len(self.program.final_bases)
+        num_rows = len(bits) // num_bases
         chosen = mitigation or self.mitigation
-        estimate = estimate_sequence(self.program, bits, chosen, self.calibration)
-        num_rows = len(bits) // len(bases)
+        by_basis = estimate_sequence(self.program, bits, chosen, self.calibration)
+        pooled = by_basis
+        if num_bases > 1:
+            # Shots are pooled, not estimates averaged: the error of the calibration is common to
+            # all bases and must not shrink with their number.
+            bits = bits.reshape(num_bases, num_rows, *bits.shape[1:]).swapaxes(0, 1)
+            bits = bits.reshape(num_rows, -1, bits.shape[-1])
+            pooled = estimate_sequence(self.program, bits, chosen, self.calibration)
 
-        def by_basis(array: NDArray[np.float64]) -> NDArray[np.float64]:
-            return array.reshape(len(bases), num_rows, -1)
+        def features(
+            readouts: NDArray[np.float64], final: NDArray[np.float64]
+        ) -> NDArray[np.float64]:
+            final = final.reshape(num_bases, num_rows, -1).swapaxes(0, 1)
+            return np.concatenate(
+                (readouts.reshape(num_rows, -1), final.reshape(num_rows, -1)), axis=1
+            )
 
-        readouts = by_basis(estimate.readouts.value).mean(axis=0)
-        # Independent shots per basis: errors of the mean add in quadrature.
-        readout_errors = np.sqrt((by_basis(estimate.readouts.standard_error) ** 2).mean(axis=0))
-        final = by_basis(estimate.final.value).transpose(1, 0, 2).reshape(num_rows, -1)
-        final_errors = by_basis(estimate.final.standard_error).transpose(1, 0, 2)
         return OutcomeEstimate(
-            np.concatenate((readouts, final), axis=1),
-            np.concatenate(
-                (readout_errors / np.sqrt(len(bases)), final_errors.reshape(num_rows, -1)), axis=1
-            ),
+            features(pooled.readouts.value, by_basis.final.value),
+            features(pooled.readouts.standard_error, by_basis.final.standard_error),
             chosen,
         )

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import pi
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from qrnn_qiskit.errors import require
-from qrnn_qiskit.estimation.evaluators import Evaluator
+from qrnn_qiskit.estimation.evaluators import Evaluator, require_shared_strengths
 from qrnn_qiskit.execution import SeedStream
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.simulate import exact_features
@@ -52,7 +52,8 @@ class Surrogate:
 
     No extra circuits. The damping of each timestep is fitted by least squares of measured on
     exact features, over the latest batches; the bias that is left is reported by `bias`.
-    With exact features it is autograd to the last bit.
+    With exact features it is autograd to the last bit. The exact engine has one phi for all
+    rows: its derivative is that of all rows together, and stands in the first one.
     """
 
     program: SequenceProgram
@@ -61,7 +62,12 @@ class Surrogate:
     _residual: float = float("nan")
 
     def linearise(self, controls: Array, features: Array) -> PullBack:
-        """See `GradientEstimator.linearise`."""
+        """See `GradientEstimator.linearise`.
+
+        Raises:
+            InputError: if rows differ in phi.
+        """
+        require_shared_strengths(self.program, controls)
         variable = torch.from_numpy(controls.copy()).requires_grad_()
         with torch.enable_grad():
             exact = exact_features(self.program, variable)
@@ -80,18 +86,20 @@ class Surrogate:
         return SurrogateBias(tuple(float(x) for x in self._factors()), self._residual)
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint keeps of the fit."""
+        """What a checkpoint keeps of the fit, as plain numbers."""
+        fitted = self._measured_exact is not None and self._exact_exact is not None
         return {
-            "measured_exact": self._measured_exact,
-            "exact_exact": self._exact_exact,
+            "measured_exact": self._measured_exact.tolist() if fitted else None,  # type: ignore[union-attr]
+            "exact_exact": self._exact_exact.tolist() if fitted else None,  # type: ignore[union-attr]
             "residual": self._residual,
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict`."""
-        self._measured_exact = state["measured_exact"]  # type: ignore[assignment]
-        self._exact_exact = state["exact_exact"]  # type: ignore[assignment]
-        self._residual = state["residual"]  # type: ignore[assignment]
+        fitted = state["measured_exact"] is not None
+        self._measured_exact = np.array(state["measured_exact"]) if fitted else None
+        self._exact_exact = np.array(state["exact_exact"]) if fitted else None
+        self._residual = float(state["residual"])
 
     def _groups(self) -> NDArray[np.intp]:
         """Group of each feature: its timestep, or its final basis."""

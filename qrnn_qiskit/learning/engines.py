@@ -89,7 +89,7 @@ class ShotEngine:
         seed: of everything random.
 
     Raises:
-        InputError: if the gradient is unknown or a number is out of range.
+        InputError: if the gradient or the mitigation is unknown or a number is below 1.
     """
 
     executor: Executor
@@ -101,32 +101,38 @@ class ShotEngine:
     num_directions: int = 8
     calibration_shots: int = 4000
     seed: int = 0
-    _layers: dict[str, QuantumLayer] = field(default_factory=dict, repr=False)
+    _layers: dict[SequenceProgram, QuantumLayer] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         known = get_args(GradientName)
         require(self.gradient in known, "gradient", f"must be one of {', '.join(known)}",
                 self.gradient, "surrogate needs no extra circuits")  # fmt: skip
-        require(self.num_shots >= 1, "num_shots", "must be at least 1", self.num_shots,
-                "ask for one shot or more")  # fmt: skip
+        mitigations = get_args(Mitigation)
+        require(self.mitigation in mitigations, "mitigation",
+                f"must be one of {', '.join(mitigations)}", self.mitigation,
+                "local is the default choice")  # fmt: skip
+        for name in ("num_shots", "calibration_shots", "num_directions", "last_timesteps"):
+            number = getattr(self, name)
+            require(number is None or number >= 1, name, "must be at least 1", number,
+                    "ask for one or more")  # fmt: skip
         self._seeds = SeedStream(self.seed)
 
     def layer(self, program: SequenceProgram) -> QuantumLayer:
         """The quantum layer of a program, compiled and calibrated at first use."""
-        if program.program_id not in self._layers:
+        # By program, not by its circuit's id: parities and the order of bases are not in there.
+        if program not in self._layers:
             compiled = self.compile_program(program)
             calibration: ReadoutCalibration | None = None
             if self.mitigation != "none":
-                seed = self._seeds.draw()
-                calibration = run_calibration(
-                    self.executor, compiled, self.calibration_shots, seed
-                )
+                # Not from the stream: a resumed engine calibrates in another order.
+                seed = SeedStream(self.seed, position=int(program.program_id, 16)).draw()
+                calibration = run_calibration(self.executor, compiled, self.calibration_shots, seed)
             evaluator = ShotEvaluator(
                 compiled, self.executor, self.num_shots, self._seeds, self.mitigation, calibration
             )
             network = SequenceNetwork(evaluator, self._build_gradient(evaluator))
-            self._layers[program.program_id] = QuantumLayer(network)
-        return self._layers[program.program_id]
+            self._layers[program] = QuantumLayer(network)
+        return self._layers[program]
 
     def run(self, program: SequenceProgram, controls: Tensor) -> Tensor:
         """See `SequenceEngine.run`.
@@ -146,32 +152,31 @@ class ShotEngine:
     def surrogates(self) -> list[Surrogate]:
         """The fitted surrogates so far, by program."""
         networks = [layer.neural_network for layer in self._layers.values()]
-        return [
-            network.gradient for network in networks if isinstance(network.gradient, Surrogate)
-        ]
+        return [network.gradient for network in networks if isinstance(network.gradient, Surrogate)]
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint keeps: the position in the seeds, the fits of the surrogates."""
         fits = {
-            key: layer.neural_network.gradient.state_dict()
-            for key, layer in self._layers.items()
+            repr(program): layer.neural_network.gradient.state_dict()
+            for program, layer in self._layers.items()
             if isinstance(layer.neural_network.gradient, Surrogate)
         }
         return {"seed_position": self._seeds.position, "fits": fits}
 
     def load_state_dict(self, state: dict[str, object], programs: list[SequenceProgram]) -> None:
         """Restores `state_dict`; calibrations are repeated with the seeds they had."""
-        for program in programs:
-            self.layer(program)
+        layers = {repr(program): self.layer(program) for program in programs}
         self._seeds.position = int(state["seed_position"])  # type: ignore[call-overload]
         for key, fit in state["fits"].items():  # type: ignore[attr-defined]
-            self._layers[key].neural_network.gradient.load_state_dict(fit)
+            layers[key].neural_network.gradient.load_state_dict(fit)
 
     def _build_gradient(self, evaluator: ShotEvaluator) -> GradientEstimator:
         if self.gradient == "parameter_shift":
             return ParameterShift(evaluator, self.last_timesteps)
         if self.gradient == "spsa":
-            return Spsa(evaluator, self.num_directions, seeds=SeedStream(self.seed))
+            # The engine's own stream: prefixes of the host loop need independent directions, or
+            # the product of their Jacobians is biased; and a checkpoint keeps its position.
+            return Spsa(evaluator, self.num_directions, seeds=self._seeds)
         return Surrogate(evaluator.program)
 
 

@@ -47,7 +47,8 @@ class QRNN(nn.Module):
         engine: who computes readouts; the exact engine unless given. May be replaced at any time.
 
     Raises:
-        InputError: if the controller does not fit the program.
+        InputError: if the controller does not fit the program, or a `host` program does not
+            measure single bits in X, Y and Z.
 
     Example:
         >>> from qrnn_qiskit.program import Ansatz, CellSpec, Readout
@@ -71,6 +72,12 @@ class QRNN(nn.Module):
         require(controller.output.out_features == program.cell.ansatz.num_angles, "controller",
                 f"must output {program.cell.ansatz.num_angles} angles",
                 controller.output.out_features, "use build_qrnn")  # fmt: skip
+        if program.cell.loop == "host":
+            # The exact engine reads these whatever the program says: shots must read the same.
+            require(program.final_bases == ("X", "Y", "Z") and program.final_order == 1,
+                    "program", "must measure X, Y and Z in single bits in the host loop",
+                    (program.final_bases, program.final_order),
+                    "set final_bases=('X', 'Y', 'Z') and final_order=1")  # fmt: skip
         require(view in ("all", "last", "each"), "view", "must be all, last or each", view,
                 "each gives an output per timestep")  # fmt: skip
         self.program = program
@@ -131,7 +138,9 @@ class QRNN(nn.Module):
         n = self.program.cell.ansatz.num_memory
         session = self.engine.start_host(self.program, len(inputs), inputs)
         # Before the first timestep the memory is |0...0>: <X> = <Y> = 0, <Z> = 1.
-        readout = torch.cat((inputs.new_zeros(len(inputs), 2 * n), inputs.new_ones(len(inputs), n)), 1)
+        readout = torch.cat(
+            (inputs.new_zeros(len(inputs), 2 * n), inputs.new_ones(len(inputs), n)), 1
+        )
         steps = []
         for timestep in range(self.program.num_timesteps):
             readout = session.step(self.controller(inputs[:, timestep], readout))

@@ -3,7 +3,9 @@
 A state is planar and batch-last, shape `(2, 2**num_memory, num_columns, num_states)`: real and
 imaginary plane, amplitude (qubit 0 lowest), columns that share the angles of their state
 (1 for a statevector, `2**num_memory` to build a unitary from the identity), states with angles
-of their own. Every gate is then a few in-place vector operations, without permutation.
+of their own. Every gate is then a few in-place vector operations, without permutation: a plane
+rotation is three shears (A. W. Paeth, "A fast algorithm for general raster rotation", 1986),
+which needs no temporary and, for angles folded into [-pi/2, pi/2], no tangent above 1.
 """
 
 from collections.abc import Callable
@@ -58,9 +60,9 @@ class TorchKernel:
         result = torch.empty_like(state)
         for part in _chunks(state):
             block = state[..., part].clone(memory_format=torch.contiguous_format)
-            cos, sin = _half_angles(angles[:, part])
+            shears = _Shears(angles[:, part])
             for gate in self._gates:
-                gate.rotate(block[None], cos, sin)
+                gate.rotate(block[None], shears)
             result[..., part] = block
         return result
 
@@ -73,11 +75,10 @@ class TorchKernel:
         gradient = torch.empty_like(angles)
         for part in _chunks(state):
             block = torch.stack((state[..., part], adjoint[..., part]))
-            cos, sin = _half_angles(angles[:, part])
-            inverse_sin = -sin
+            inverse = _Shears(-angles[:, part])
             for gate in reversed(self._gates):
                 gradient[gate.angles, part] = gate.gradient(block[0], block[1])
-                gate.rotate(block, cos, inverse_sin)
+                gate.rotate(block, inverse)
             both[..., part] = block
         return both[0], both[1], gradient
 
@@ -87,7 +88,7 @@ class _Gate:
     """One kernel operation: rotates `(copies, 2, dim, columns, states)` in place."""
 
     angles: slice
-    rotate: Callable[[Tensor, Tensor, Tensor], None]
+    rotate: Callable[[Tensor, "_Shears"], None]
     gradient: Callable[[Tensor, Tensor], Tensor]
 
 
@@ -100,9 +101,29 @@ def _chunks(state: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, num_states, size)]
 
 
-def _half_angles(angles: Tensor) -> tuple[Tensor, Tensor]:
-    half = angles / 2
-    return half.cos(), half.sin()
+class _Shears:
+    """Rotations by half the angles, `(num_angles, num_states)`, as shears."""
+
+    def __init__(self, angles: Tensor) -> None:
+        self.half = angles / 2
+        turns = torch.round(self.half / torch.pi)
+        folded = self.half - turns * torch.pi
+        self._tangent = -(folded / 2).tan()
+        self._sine = folded.sin()
+        # A half turn left out is a factor -1; most batches have none.
+        self._signs = 1 - 2 * (turns.remainder(2))
+        self._is_flipped = (self._signs < 0).any(dim=1).tolist()
+
+    def rotate(self, angle: int, x: Tensor, y: Tensor) -> None:
+        """(x, y) -> (x cos - y sin, x sin + y cos), in place, but for `sign`."""
+        tangent, sine = self._tangent[angle], self._sine[angle]
+        x.addcmul_(y, tangent)
+        y.addcmul_(x, sine)
+        x.addcmul_(y, tangent)
+
+    def sign(self, angle: int) -> Tensor | None:
+        """The factor that `rotate` leaves out, `(num_states,)`, or None if it is 1."""
+        return self._signs[angle] if self._is_flipped[angle] else None
 
 
 def _compile_gates(ansatz: Ansatz) -> tuple[_Gate, ...]:
@@ -125,17 +146,16 @@ def _build_ry(num_memory: int, rotation: Rotation) -> _Gate:
         view = planes.view(-1, 2, low * planes.shape[-2], planes.shape[-1])
         return view[:, 0], view[:, 1]
 
-    def rotate(planes: Tensor, cos: Tensor, sin: Tensor) -> None:
-        zero, one = split(planes)
-        c, s = cos[rotation.angle], sin[rotation.angle]
-        moved = zero * s
-        zero.mul_(c).addcmul_(one, s, value=-1)
-        one.mul_(c).add_(moved)
+    def rotate(planes: Tensor, shears: _Shears) -> None:
+        shears.rotate(rotation.angle, *split(planes))
+        sign = shears.sign(rotation.angle)
+        if sign is not None:
+            planes.mul_(sign)
 
     def gradient(state: Tensor, adjoint: Tensor) -> Tensor:
         zero, one = split(state)
         adjoint_zero, adjoint_one = split(adjoint)
-        return _half_sum(adjoint_one * zero - adjoint_zero * one)
+        return _half_sum((adjoint_one * zero).addcmul_(adjoint_zero, one, value=-1))
 
     return _Gate(slice(rotation.angle, rotation.angle + 1), rotate, gradient)
 
@@ -155,20 +175,20 @@ def _build_crx(num_memory: int, rotation: Rotation) -> _Gate:
             zero, one = view[:, :, :, 0, :, 1], view[:, :, :, 1, :, 1]
         return zero[:, 0], zero[:, 1], one[:, 0], one[:, 1]
 
-    def rotate(planes: Tensor, cos: Tensor, sin: Tensor) -> None:
+    def rotate(planes: Tensor, shears: _Shears) -> None:
+        # RX mixes the real part of one amplitude with the imaginary part of the other.
         zero_re, zero_im, one_re, one_im = split(planes)
-        c, s = cos[rotation.angle], sin[rotation.angle]
-        moved_re, moved_im = zero_re * s, zero_im * s
-        zero_re.mul_(c).addcmul_(one_im, s)
-        zero_im.mul_(c).addcmul_(one_re, s, value=-1)
-        one_re.mul_(c).add_(moved_im)
-        one_im.mul_(c).sub_(moved_re)
+        shears.rotate(rotation.angle, one_im, zero_re)
+        shears.rotate(rotation.angle, zero_im, one_re)
+        sign = shears.sign(rotation.angle)
+        if sign is not None:
+            for part in (zero_re, zero_im, one_re, one_im):
+                part.mul_(sign)
 
     def gradient(state: Tensor, adjoint: Tensor) -> Tensor:
         zero_re, zero_im, one_re, one_im = split(state)
         d_zero_re, d_zero_im, d_one_re, d_one_im = split(adjoint)
-        product = d_zero_re * one_im
-        product.addcmul_(d_zero_im, one_re, value=-1)
+        product = (d_zero_re * one_im).addcmul_(d_zero_im, one_re, value=-1)
         product.addcmul_(d_one_re, zero_im).addcmul_(d_one_im, zero_re, value=-1)
         return _half_sum(product)
 
@@ -187,8 +207,8 @@ def _build_phase(num_memory: int, rotations: list[Rotation]) -> _Gate:
     ).double()
     angles = slice(rotations[0].angle, rotations[-1].angle + 1)
 
-    def rotate(planes: Tensor, cos: Tensor, sin: Tensor) -> None:
-        half = torch.atan2(sin[angles], cos[angles])
+    def rotate(planes: Tensor, shears: _Shears) -> None:
+        half = shears.half[angles]
         phase = (signs.to(half) @ half)[:, None, :]
         c, s = phase.cos(), phase.sin()
         real, imaginary = planes[:, 0], planes[:, 1]

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from qiskit import QuantumCircuit
 from qiskit.circuit import IfElseOp, Parameter
 
 from qrnn_qiskit.compiling import compile_for_backend, compile_logical
+from qrnn_qiskit.compiling.transpile import _plain_parameters
 from qrnn_qiskit.devices import load_fake_backend
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
@@ -157,6 +159,50 @@ def test_records_are_distributed_as_in_the_logical_circuit(rng, compiled):
     assert max(differences) > 1e-3, "no perturbed angle was noticed"
 
 
+@pytest.mark.parametrize("steered", ["rotations", "all"])
+def test_routed_circuits_keep_the_distribution(rng, backends, steered):
+    """A ring of three has no place on heavy hex: swaps, also inside branches."""
+    cell = CellSpec(Ansatz("sim14", 3), (Readout("Z", 0), Readout("Y", 2, 0.8)), steered=steered)
+    program = SequenceProgram(cell, 2)
+    compiled = compile_for_backend(program, backends["fake_boston"])
+    slots = rng.uniform(-np.pi, np.pi, size=program.slots.num_slots)
+    expected = enumerate_records(bind(program, slots)).probabilities
+    found = record_probabilities(compiled, slots)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=LARGEST_DIFFERENCE)
+    order = np.arange(len(expected))
+    swapped = expected[order & ~3 | (order & 1) << 1 | (order & 2) >> 1]
+    assert np.abs(found - swapped).max() > 1e-3, "two exchanged bits were not noticed"
+
+
+def test_expressions_become_parameters_with_their_linear_forms():
+    """Negative slopes, sums, constants, branch bodies; equal expressions share a parameter."""
+    program = small_program("brick", "rotations")
+    first, second = (Parameter(name) for name in program.slots.names[:2])
+    circuit = QuantumCircuit(1, 1, global_phase=first / 2)
+    circuit.rz(first, 0)
+    circuit.rz(np.pi - first / 2, 0)
+    circuit.rz(0.25, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.rz(first - 3 * second + 1, 0)
+        circuit.rz(np.pi - first / 2, 0)
+    plain, names, matrix, constants = _plain_parameters(circuit, program)
+    found = [op.params[0] for op, _ in instructions(plain) if op.name == "rz"]
+    assert [getattr(value, "name", value) for value in found] == ["p0", "p1", 0.25, "p2", "p1"]
+    assert names == ("p0", "p1", "p2")
+    np.testing.assert_allclose(constants, [0, np.pi, 1], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(matrix.toarray()[:, :2], [[1, 0], [-0.5, 0], [1, -3]], atol=1e-15)
+    assert matrix[:, 2:].nnz == 0
+    assert plain.global_phase == 0
+
+
+def test_an_angle_that_is_not_linear_in_slots_is_a_defect():
+    program = small_program("brick", "rotations")
+    circuit = QuantumCircuit(1)
+    circuit.rz(Parameter(program.slots.names[0]) ** 2, 0)
+    with pytest.raises(AssertionError, match="compiled angle is not linear in slots"):
+        _plain_parameters(circuit, program)
+
+
 def test_equal_seeds_compile_to_equal_circuits(backends):
     program = small_program("sim14", "rotations")
     first, second = (compile_for_backend(program, backends["fake_boston"], seed=3) for _ in "ab")
@@ -189,9 +235,7 @@ def test_logical_circuits_bind_slots_themselves(rng):
     assert compiled.bit_to_qubit == (2, 3, 2, 0, 1)
 
 
-@pytest.mark.parametrize(
-    ("kind", "missing"), [("rotations", "if_else, reset"), ("open", "reset")]
-)
+@pytest.mark.parametrize(("kind", "missing"), [("rotations", "if_else, reset"), ("open", "reset")])
 def test_devices_without_dynamic_circuits_are_refused(kind, missing):
     with pytest.raises(InputError, match=f"fake_miami lacks {missing}; choose") as caught:
         compile_for_backend(small_program("brick", kind), load_fake_backend("fake_miami"))

@@ -117,7 +117,7 @@ def test_unphysical_qubits_are_refused(arguments, message):
 
 
 def test_unphysical_gates_are_refused():
-    with pytest.raises(InputError, match="error: must be a probability, got 1.5"):
+    with pytest.raises(InputError, match=r"error: must be a probability, got 1\.5"):
         GateNoise("cz", (0, 1), 1.5, 68.0)
-    with pytest.raises(InputError, match=r"duration_ns: must be at least 0, got -1.0"):
+    with pytest.raises(InputError, match=r"duration_ns: must be at least 0, got -1\.0"):
         GateNoise("cz", (0, 1), 0.01, -1.0)

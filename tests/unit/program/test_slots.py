@@ -191,6 +191,14 @@ def check_calibration(rng, program):
         assert abs(record[packed] - 1) < 1e-12
 
 
+def test_calibration_flips_the_memory_last(rng):
+    """Flipped earlier, it would decay on a device while it waits for the readouts."""
+    for program in programs(rng):
+        flips = [slot for slot in program.slots.slots if slot.flips]
+        assert {slot.timestep for slot in flips} == {program.num_timesteps}
+        assert {slot.qubit for slot in flips} == set(range(program.cell.ansatz.num_memory))
+
+
 def test_the_calibration_check_can_fail(rng):
     """An ordinary row does not read one record with certainty."""
     program = dynamic_program(rng, "brick", "feedforward", "all", 1, 1, 0)

@@ -1,0 +1,302 @@
+"""Job specs: TOML files, validated, with errors that name file, key, rule, value and cure."""
+
+import json
+import tomllib
+from difflib import get_close_matches
+from hashlib import sha256
+from math import pi
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.estimation import Mitigation
+from qrnn_qiskit.learning import QRNN, Activation, GradientName, HeadView, TrainingSpec, build_qrnn
+from qrnn_qiskit.program import Ansatz, AnsatzName, CellSpec, Loop, Pauli, Readout, SequenceProgram
+from qrnn_qiskit.program.cell import Steered
+from qrnn_qiskit.tasks import Task, TaskSpec
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class ReadoutSpec(BaseModel):
+    """One readout qubit of each bank."""
+
+    model_config = _STRICT
+
+    pauli: Pauli = Field("Z", description="Pauli that is read")
+    anchor: int = Field(description="memory qubit that is read, from 0")
+    strength_rad: float = Field(pi / 2, description="phi, in (0, pi/2]; pi/2 is projective")
+
+
+class ModelSpec(BaseModel):
+    """The recurrent network."""
+
+    model_config = _STRICT
+
+    loop: Loop = Field("feedforward", description="host, feedforward or open")
+    ansatz: AnsatzName = Field("brick", description="sim14, line or brick")
+    num_memory: int = Field(4, description="memory qubits n")
+    num_layers: int = Field(1, description="layers of the ansatz per timestep")
+    readouts: tuple[ReadoutSpec, ...] = Field((), description="readout qubits; none in host")
+    steered: Steered = Field("rotations", description="angles that outcomes choose")
+    history: int = Field(1, description="timesteps whose bits the controller sees")
+    feedback_delay: int = Field(0, description="d: the controller sees m_(t-1-d)")
+    readout_order: int = Field(1, description="largest product of bits read in a timestep")
+    final_order: int = Field(1, description="largest product of bits read at the end")
+    controller: Activation = Field("relu", description="linear, relu, gelu or glu")
+    hidden_units: int = Field(64, ge=1, description="width of the controller's hidden layer")
+    embedding_units: int = Field(0, ge=0, description="width of the input embedding, 0 for none")
+    dropout: float = Field(0.0, ge=0, lt=1, description="on the hidden layer")
+    initial_angle_rad: float = Field(0.1, gt=0, description="bound of the initial angles")
+    train_strengths: bool = Field(True, description="whether phi is trained")
+    view: HeadView | None = Field(
+        None, description="what the head reads: all, last or each; by task unless given"
+    )
+    dtype: Literal["float32", "float64"] = Field("float32", description="of training")
+
+    @model_validator(mode="after")
+    def _check_program(self) -> "ModelSpec":
+        self.build_program(num_timesteps=1)
+        return self
+
+    def build_program(self, num_timesteps: int) -> SequenceProgram:
+        """The circuit description for sequences of this length."""
+        cell = CellSpec(
+            ansatz=Ansatz(self.ansatz, self.num_memory, self.num_layers),
+            readouts=tuple(Readout(r.pauli, r.anchor, r.strength_rad) for r in self.readouts),
+            loop=self.loop,
+            steered=self.steered,
+            history=self.history,
+            feedback_delay=self.feedback_delay,
+        )
+        bases: tuple[Pauli, ...] = ("X", "Y", "Z") if self.loop == "host" else ("Z",)
+        return SequenceProgram(
+            cell, num_timesteps, bases, readout_order=self.readout_order, final_order=self.final_order
+        )
+
+    def build_model(self, task: Task, seed: int) -> QRNN:
+        """An untrained model for a task; its weights follow from the seed."""
+        view = self.view
+        if view is None:
+            sequence_view: HeadView = "last" if self.loop == "host" else "all"
+            view = sequence_view if task.kind == "classification" else "each"
+        if (view == "each") != (task.kind != "classification"):
+            raise InputError(
+                f"model.view: must be 'each' for an output per timestep and 'all' or 'last' for "
+                f"one per sequence, got {view!r} with task {task.name!r}; leave it out"
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = build_qrnn(
+                self.build_program(task.num_timesteps),
+                task.num_features,
+                task.num_outputs,
+                view=view,
+                train_strengths=self.train_strengths,
+                activation=self.controller,
+                hidden_units=self.hidden_units,
+                embedding_units=self.embedding_units,
+                dropout=self.dropout,
+                initial_angle_rad=self.initial_angle_rad,
+            )
+        return model.to(getattr(torch, self.dtype))
+
+    def cut(self) -> "ModelSpec":
+        """The same model with the feedback cut: its controller sees inputs only."""
+        return self.model_copy(update={"loop": "open"})
+
+
+class AerSpec(BaseModel):
+    """How trained models run on Aer."""
+
+    model_config = _STRICT
+
+    backend: str = Field("fake_boston", description="device snapshot whose noise is used")
+    num_samples: int = Field(100, ge=1, description="test samples, from the first on")
+    num_shots: int = Field(500, ge=1, description="of each sample and final basis")
+    mitigations: tuple[Mitigation, ...] = Field(
+        ("local",), description="readout mitigations beside the raw numbers"
+    )
+    calibration_shots: int = Field(4000, ge=1, description="of each of four calibration rows")
+    optimization_level: Literal[0, 1, 2, 3] = Field(3, description="of the transpiler")
+    device: Literal["CPU", "GPU"] = Field("CPU", description="where Aer simulates")
+    seed: int = Field(0, ge=0, description="of shots and transpiler")
+
+    @property
+    def record_id(self) -> str:
+        """Content id of what decides a record, beside the angles: not how it is read."""
+        return _content_id(self.model_dump(mode="json", exclude={"mitigations"}))
+
+
+class DeviceLoopSpec(BaseModel):
+    """A few training steps with noisy Aer in the loop, after training."""
+
+    model_config = _STRICT
+
+    steps: int = Field(4, ge=1, description="optimiser steps")
+    batch_size: int = Field(16, ge=1, description="sequences per step")
+    num_shots: int = Field(500, ge=1, description="of each sequence and final basis")
+    learning_rate: float = Field(0.001, gt=0, description="of Adam")
+    gradient: GradientName = Field("surrogate", description="surrogate, parameter_shift or spsa")
+    last_timesteps: int | None = Field(None, ge=1, description="that parameter_shift shifts")
+    num_directions: int = Field(8, ge=1, description="of spsa")
+    mitigation: Mitigation = Field("local", description="none, local or m3")
+
+
+class JobSpec(BaseModel):
+    """One runnable job."""
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="letters, digits, _ and -")
+    task: TaskSpec
+    model: ModelSpec
+    training: TrainingSpec = TrainingSpec()
+    aer: AerSpec | None = Field(None, description="comparison on Aer after training")
+    device_loop: DeviceLoopSpec | None = Field(None, description="training with Aer in the loop")
+    control: bool = Field(True, description="train the same model with its feedback cut, too")
+
+    @model_validator(mode="after")
+    def _check_sections(self) -> "JobSpec":
+        if self.device_loop is not None and self.aer is None:
+            raise InputError(
+                "device_loop: must come with a section [aer], got none; it names the backend"
+            )
+        return self
+
+    @property
+    def spec_id(self) -> str:
+        """Content id of all settings."""
+        return _content_id(self.model_dump(mode="json"))
+
+    @property
+    def training_id(self) -> str:
+        """Content id of what decides the trained weights: task, model and training."""
+        return _content_id(self.model_dump(mode="json", include={"task", "model", "training"}))
+
+    @property
+    def has_control(self) -> bool:
+        """Whether a control without feedback is trained."""
+        return self.control and self.model.loop == "feedforward"
+
+
+def _content_id(settings: dict[str, Any]) -> str:
+    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def load_job(path: Path, overrides: tuple[str, ...] = ()) -> JobSpec:
+    """A job spec from a TOML file.
+
+    Args:
+        path: of the file.
+        overrides: `key=value` with dotted keys, values as in TOML (bare words are strings).
+
+    Raises:
+        InputError: one line that names file, key, rule, value and cure.
+    """
+    try:
+        with path.open("rb") as file:
+            settings = tomllib.load(file)
+    except FileNotFoundError as error:
+        others = sorted(str(other) for other in path.parent.glob("*.toml"))
+        known = f"there are {', '.join(others)}" if others else "give the path of a job spec"
+        raise InputError(f"{path}: file must exist, got no such file; {known}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: must be readable TOML, got: {error}; correct that") from error
+    for override in overrides:
+        _override(settings, override)
+    return parse_job(settings, str(path))
+
+
+def parse_job(settings: dict[str, Any], source: str = "spec") -> JobSpec:
+    """A job spec from plain settings; `source` is named in errors.
+
+    Example:
+        >>> settings = {"name": "toy", "task": {"name": "parity"}, "model": {"loop": "host"}}
+        >>> parse_job(settings).model.num_memory
+        4
+        >>> parse_job(settings | {"modle": {}})
+        Traceback (most recent call last):
+        ...
+        qrnn_qiskit.errors.InputError: spec: modle: must be a known key, got {}; did you mean model?
+    """
+    try:
+        return JobSpec.model_validate(settings)
+    except ValidationError as error:
+        first, *rest = error.errors()
+        more = f" (and {len(rest)} more)" if rest else ""
+        raise InputError(f"{source}: {_describe(dict(first))}{more}") from None
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise InputError(
+            f"--set: must be key=value, got {override!r}; for example training.epochs=3"
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    section = settings
+    for part in parts[:-1]:
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            raise InputError(
+                f"--set: {key.strip()} must name a section's key, got {part!r}, which is a value; "
+                "for example training.epochs=3"
+            )
+    section[parts[-1]] = value
+
+
+def _describe(error: dict[str, Any]) -> str:
+    """One line from pydantic's description of an error."""
+    model, path, description = _locate(error["loc"])
+    key = ".".join(path)
+    value = error["input"]
+    if error["type"] == "extra_forbidden":
+        known = sorted(model.model_fields) if model is not None else []
+        close = get_close_matches(path[-1], known, n=1)
+        cure = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        return f"{key}: must be a known key, got {value!r}; {cure}"
+    if error["type"] == "missing":
+        return f"{key}: must be given, got nothing; add {path[-1]} ({description or 'see jobs/'})"
+    if error["type"] == "value_error":
+        message = str(error["ctx"]["error"])
+        return f"{key}: {message}" if key else message
+    rule = error["msg"].replace("Input should be", "must be").replace("Input tag", "name")
+    rule = rule[0].lower() + rule[1:]
+    return f"{key}: {rule}, got {value!r}; {description or 'see jobs/ for examples'}"
+
+
+def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, list[str], str]:
+    """The model that holds a key, the key's path without union tags, the key's description."""
+    model: type[BaseModel] | None = JobSpec
+    path: list[str] = []
+    description = ""
+    for part in loc:
+        fields = model.model_fields if model is not None else {}
+        if isinstance(part, str) and part in fields:
+            description = fields[part].description or ""
+            model = _model_of(fields[part].annotation)
+            path.append(part)
+        elif isinstance(part, str) and path == ["task"] and part in _task_models():
+            model = _task_models()[part]
+        else:
+            path.append(str(part))
+    return model, path, description
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    return models[0] if models else None
+
+
+def _task_models() -> dict[str, type[BaseModel]]:
+    union = TaskSpec.__origin__  # type: ignore[attr-defined]
+    return {member.model_fields["name"].default: member for member in union.__args__}

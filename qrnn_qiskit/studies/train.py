@@ -1,0 +1,369 @@
+"""The training study: train, control, compare on Aer, train with Aer in the loop, report."""
+
+import csv
+import io
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from qrnn_qiskit import plotting
+from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.learning import (
+    QRNN,
+    EpochDone,
+    ShotEngine,
+    StepDone,
+    Trainer,
+    TrainingSpec,
+    evaluate_model,
+)
+from qrnn_qiskit.studies.comparison import (
+    AerComparison,
+    ComparisonRow,
+    Sampled,
+    build_noisy_target,
+    compare_on_aer,
+)
+from qrnn_qiskit.studies.progress import Progress, SilentProgress
+from qrnn_qiskit.studies.runs import RunDirectory
+from qrnn_qiskit.studies.spec import AerSpec, DeviceLoopSpec, JobSpec
+from qrnn_qiskit.tasks import Split, Task
+
+# A step of the exact engine takes milliseconds, one of a device seconds: save by the clock.
+_SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
+
+@dataclass(frozen=True)
+class DeviceLoopResult:
+    """A few training steps with noisy Aer in the loop.
+
+    Attributes:
+        losses: of each step's batch, as measured.
+        damping: fitted by the surrogate, per timestep and final basis; empty for others.
+        residual_rms: of measured against damped exact readouts, the surrogate's bias and noise.
+        gradient: estimator used.
+    """
+
+    losses: tuple[float, ...]
+    damping: tuple[float, ...]
+    residual_rms: float
+    gradient: str
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What `qrnn train` reports."""
+
+    run: Path
+    metric_name: str
+    rows: tuple[ComparisonRow, ...]
+    history: tuple[EpochDone, ...]
+    device_loop: DeviceLoopResult | None
+    warning: str
+    figures: tuple[Path, ...]
+    wall_seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The same numbers for machines."""
+        content = asdict(self)
+        content["run"] = str(self.run)
+        content["figures"] = [str(path) for path in self.figures]
+        return content
+
+
+def run_training(
+    spec: JobSpec,
+    *,
+    runs_root: Path = Path("runs"),
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Trains a job's model and reports how it does on every engine that the spec names.
+
+    Args:
+        spec: the job.
+        runs_root: where the run directory is made.
+        resume: continue the newest run of this spec from its last checkpoint.
+        progress: where progress is shown.
+
+    Raises:
+        InputError: if the spec does not fit its task, or there is nothing to resume.
+    """
+    start = time.monotonic()
+    progress = progress or SilentProgress()
+    task = spec.task.load()
+    model = spec.model.build_model(task, spec.training.seed)
+    run = RunDirectory.find(spec, runs_root) if resume else RunDirectory.create(spec, runs_root)
+    run.write_spec(spec)
+    progress.say(f"run directory {run.path}")
+
+    history = _train(spec, model, task, run, progress, "checkpoint", spec.model.loop)
+    rows = [ComparisonRow.of("exact", "exact", evaluate_model(model, task, task.test))]
+    comparison = AerComparison((), (), "")
+    loop_result = None
+    if spec.aer is not None:
+        split = task.test.head(spec.aer.num_samples)
+        if split.num_samples < task.test.num_samples:
+            label = "exact, same samples"
+            rows.append(ComparisonRow.of(label, "exact", evaluate_model(model, task, split)))
+        comparison = compare_on_aer(model, task, spec.aer, run, progress)
+        rows += comparison.rows
+    figures = _draw(run, model, task, history, comparison, spec.aer)
+    if spec.aer is not None and spec.device_loop is not None:
+        loop_result, tuned = _train_on_device(spec, model, task, run, progress)
+        suffix = f", {spec.device_loop.steps} steps in the loop"
+        mitigation = spec.device_loop.mitigation
+        again = spec.aer.model_copy(update={"mitigations": (mitigation,)})
+        after = compare_on_aer(tuned, task, again, run, progress, suffix, ideal=False)
+        rows.append(after.rows[-1])
+    if spec.has_control:
+        rows.append(_control_row(spec, task, run, progress))
+    rows += _baseline_rows(task)
+    figures = (*figures, _draw_comparison(run, rows, task))
+    result = TrainResult(
+        run=run.path,
+        metric_name=task.metric.name,
+        rows=tuple(rows),
+        history=tuple(history),
+        device_loop=loop_result,
+        warning=comparison.warning,
+        figures=figures,
+        wall_seconds=time.monotonic() - start,
+    )
+    run.write_json("metrics.json", {"format_version": 1, **result.to_json()})
+    return result
+
+
+def load_trained(run: RunDirectory) -> tuple[JobSpec, Task, QRNN]:
+    """Spec, task and trained model of a run.
+
+    Raises:
+        InputError: if the run has not finished training.
+    """
+    spec = run.load_spec()
+    task = spec.task.load()
+    model = spec.model.build_model(task, spec.training.seed)
+    state = run.load_checkpoint("checkpoint.pt", spec.training_id)
+    if state is None:
+        raise InputError(
+            f"--run: must be a run with a checkpoint, got {run.path} without one; train it first"
+        )
+    trainer = Trainer(model, task, spec.training)
+    trainer.load_state_dict(state)
+    if trainer.step < trainer.num_steps and spec.training.patience is None:
+        raise InputError(
+            f"--run: must have finished training, got {run.path} at step {trainer.step} of "
+            f"{trainer.num_steps}; continue it with qrnn train --resume"
+        )
+    for _ in trainer.run():  # takes no step: puts the best weights into the model
+        pass
+    return spec, task, model
+
+
+def _train(
+    spec: JobSpec,
+    model: QRNN,
+    task: Task,
+    run: RunDirectory,
+    progress: Progress,
+    name: str,
+    title: str,
+) -> list[EpochDone]:
+    trainer = Trainer(model, task, spec.training)
+    _resume(trainer, run, spec, f"{name}.pt")
+    _drive(trainer, run, spec, progress, name, f"train {title}")
+    return trainer.history
+
+
+def _drive(
+    trainer: Trainer, run: RunDirectory, spec: JobSpec, progress: Progress, name: str, title: str
+) -> list[float]:
+    """Runs a trainer to its end with progress, checkpoints and a metrics file."""
+    losses = []
+    saved_at = time.monotonic()
+    with progress.stage(title, trainer.num_steps, trainer.step) as stage:
+        note = ""
+        for event in trainer.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+                stage.advance(note or f"loss {event.loss:.3f}")
+                if time.monotonic() - saved_at < _SECONDS_BETWEEN_CHECKPOINTS:
+                    continue
+            else:
+                name_of_metric = trainer.task.metric.name
+                note = (
+                    f"loss {event.train_loss:.3f}, validation {name_of_metric} "
+                    f"{event.validation_metric:.3f}"
+                )
+                run.write_text(f"{name}.csv", _history_csv(trainer.history))
+            run.save_checkpoint(f"{name}.pt", spec.training_id, trainer.state_dict())
+            saved_at = time.monotonic()
+    run.save_checkpoint(f"{name}.pt", spec.training_id, trainer.state_dict())
+    return losses
+
+
+def _resume(trainer: Trainer, run: RunDirectory, spec: JobSpec, name: str) -> None:
+    state = run.load_checkpoint(name, spec.training_id)
+    if state is not None:
+        trainer.load_state_dict(state)
+
+
+def _history_csv(history: list[EpochDone]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(asdict(history[0])))
+    writer.writeheader()
+    writer.writerows(asdict(done) for done in history)
+    return text.getvalue()
+
+
+def _control_row(
+    spec: JobSpec, task: Task, run: RunDirectory, progress: Progress
+) -> ComparisonRow:
+    """The same model, trained the same way, whose controller sees no bits."""
+    control = spec.model.cut().build_model(task, spec.training.seed)
+    _train(spec, control, task, run, progress, "control", "with the feedback cut")
+    return ComparisonRow.of("feedback cut", "control", evaluate_model(control, task, task.test))
+
+
+def _baseline_rows(task: Task) -> list[ComparisonRow]:
+    nan = float("nan")
+    return [
+        ComparisonRow(
+            label=baseline.name,
+            kind="baseline",
+            metric=baseline.value,
+            metric_error=baseline.standard_error,
+            loss=nan if baseline.loss is None else baseline.loss,
+            loss_error=nan,
+            num_samples=task.test.num_samples,
+        )
+        for baseline in task.baselines
+    ]
+
+
+def _train_on_device(
+    spec: JobSpec, model: QRNN, task: Task, run: RunDirectory, progress: Progress
+) -> tuple[DeviceLoopResult, QRNN]:
+    """A copy of the model after a few optimiser steps whose readouts come from noisy Aer."""
+    assert spec.aer is not None
+    assert spec.device_loop is not None
+    loop = spec.device_loop
+    tuned = spec.model.build_model(task, spec.training.seed)
+    tuned.load_state_dict(model.state_dict())
+    tuned.engine = build_device_engine(spec.aer, loop)
+    short = TrainingSpec(
+        epochs=loop.steps,
+        batch_size=loop.batch_size,
+        learning_rate=loop.learning_rate,
+        schedule="constant",
+        max_steps=loop.steps,
+        seed=spec.training.seed,
+    )
+    # Validation would cost shots: the loop takes its few steps out of one long epoch.
+    trainer = Trainer(tuned, replace(task, train=_repeat(task.train, loop)), short)
+    checkpoint = f"device_loop-{spec.spec_id}.pt"
+    state = run.load_checkpoint(checkpoint, spec.spec_id)
+    losses: list[float] = []
+    if state is not None:
+        losses = list(state.pop("losses"))
+        trainer.load_state_dict(state)
+    with progress.stage(f"train on Aer {spec.aer.backend}", loop.steps, len(losses)) as stage:
+        for event in trainer.run():
+            if isinstance(event, StepDone):
+                losses.append(event.loss)
+                stage.advance(f"loss {event.loss:.3f}")
+                state = {**trainer.state_dict(), "losses": list(losses)}
+                run.save_checkpoint(checkpoint, spec.spec_id, state)
+    fits = tuned.engine.surrogates()
+    bias = fits[-1].bias if fits else None
+    result = DeviceLoopResult(
+        losses=tuple(losses),
+        damping=bias.damping if bias else (),
+        residual_rms=bias.residual_rms if bias else float("nan"),
+        gradient=loop.gradient,
+    )
+    return result, tuned
+
+
+def build_device_engine(aer: AerSpec, loop: DeviceLoopSpec) -> ShotEngine:
+    """Noisy Aer as the engine of a model that trains."""
+    target = build_noisy_target(aer)
+    return ShotEngine(
+        target.executor,
+        loop.num_shots,
+        target.compile_program,
+        mitigation=loop.mitigation,
+        gradient=loop.gradient,
+        last_timesteps=loop.last_timesteps,
+        num_directions=loop.num_directions,
+        calibration_shots=aer.calibration_shots,
+        seed=aer.seed,
+    )
+
+
+def _repeat(split: Split, loop: DeviceLoopSpec) -> Split:
+    """Enough samples for one epoch to hold more batches than the loop takes."""
+    needed = (loop.steps + 1) * loop.batch_size
+    return split.take(torch.arange(needed).remainder(split.num_samples).numpy())
+
+
+def _draw(
+    run: RunDirectory,
+    model: QRNN,
+    task: Task,
+    history: list[EpochDone],
+    comparison: AerComparison,
+    aer: AerSpec | None,
+) -> tuple[Path, ...]:
+    paths = []
+    if history:
+        baselines = [(baseline.name, baseline.value) for baseline in task.baselines]
+        figure = plotting.plot_training(
+            history, task.metric.name, task.metric.higher_is_better, baselines
+        )
+        paths.append(_save(run, figure, "training"))
+    if aer is not None and comparison.sampled:
+        paths.append(_save(run, draw_trajectories(model, task, comparison.sampled), "readouts"))
+    return tuple(paths)
+
+
+def draw_trajectories(model: QRNN, task: Task, sampled: tuple[Sampled, ...], sample: int = 0) -> Any:
+    """Readouts z_t of one test sample on every engine, as a figure."""
+    with torch.no_grad():
+        exact = model.read(torch.from_numpy(task.test.inputs[sample : sample + 1]))
+    series: dict[str, Any] = {"exact": (exact.steps[0].double().numpy(), None)}
+    for found in sampled:
+        error = None if found.steps_error is None else found.steps_error[sample]
+        series[found.label] = (found.readouts.steps[sample].double().numpy(), error)
+    names = readout_names(model)
+    shown = {
+        label: (value[:, : len(names)], None if error is None else error[:, : len(names)])
+        for label, (value, error) in series.items()
+    }
+    return plotting.plot_trajectories(shown, names, f"Readouts of test sample {sample}")
+
+
+def readout_names(model: QRNN, most: int = 8) -> list[str]:
+    """Names of the readouts of one timestep, at most the first few."""
+    cell = model.program.cell
+    if cell.loop == "host":
+        qubits = range(cell.ansatz.num_memory)
+        names = [f"<{pauli}_{qubit}>" for pauli in "XYZ" for qubit in qubits]
+        return names[:most]
+    subsets = model.program.readout_parities.subsets
+    single = [f"{readout.pauli}_{readout.anchor}" for readout in cell.readouts]
+    return ["<" + " ".join(single[bit] for bit in subset) + ">" for subset in subsets][:most]
+
+
+def _draw_comparison(run: RunDirectory, rows: list[ComparisonRow], task: Task) -> Path:
+    return _save(run, plotting.plot_comparison(rows, task.metric.name), "comparison")
+
+
+def _save(run: RunDirectory, figure: Any, name: str) -> Path:
+    path = run.figure_path(name)
+    figure.savefig(path, dpi=150)
+    return path
+
