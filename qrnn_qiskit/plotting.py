@@ -6,10 +6,9 @@ are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import cycle, pairwise
 from math import floor, isfinite, log10
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +37,7 @@ _POINTS = [(_VERMILION, "o"), ("#009E73", "s"), ("#CC79A7", "^"), ("#E69F00", "v
 _COLUMN_INCHES = 0.836**2
 # Light fills keep small parameter names readable; couplings are lines, and need a strong colour.
 _CIRCUIT_STYLE = {
-    "name": "iqp", "subfontsize": 8.5, "textcolor": _INK, "linecolor": _INK, "gatetextcolor": _INK,
+    "name": "iqp", "textcolor": _INK, "linecolor": _INK, "gatetextcolor": _INK,
     "creglinecolor": _GREY, "gatefacecolor": "#D9E8F3", "displaycolor": {
         "rx": ("#FBE3CF", _INK), "ry": ("#D9E8F3", _INK), "rz": ("#D5EEE6", _INK),
         "h": ("#EDE3EF", _INK), "measure": ("#E6E6E6", _INK), "reset": ("#E6E6E6", _INK),
@@ -47,21 +46,25 @@ _CIRCUIT_STYLE = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One engine or mitigation in `plot_comparison`; nan where a number is missing.
+class ComparisonRow(Protocol):
+    """What `plot_comparison` reads of a row; nan where a number is missing."""
 
-    Without a `kind`, a label with "cut" in it is a control, no shots are exact, others sampled.
-    """
-
-    label: str
-    metric: float
-    metric_error: float
-    loss: float
-    loss_error: float
-    num_samples: int
-    num_shots: int | None = None
-    kind: RowKind | None = None
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def kind(self) -> RowKind: ...  # noqa: D102
+    @property
+    def metric(self) -> float: ...  # noqa: D102
+    @property
+    def metric_error(self) -> float: ...  # noqa: D102
+    @property
+    def loss(self) -> float: ...  # noqa: D102
+    @property
+    def loss_error(self) -> float: ...  # noqa: D102
+    @property
+    def num_samples(self) -> int: ...  # noqa: D102
+    @property
+    def num_shots(self) -> int | None: ...  # noqa: D102
 
 
 def plot_training(
@@ -129,11 +132,16 @@ def plot_comparison(rows: Sequence[ComparisonRow], metric_name: str) -> Figure:
         InputError: if there is no row, a kind is unknown or an error negative.
 
     Example:
-        >>> rows = [ComparisonRow("Aer", 0.9, 0.02, 0.3, 0.01, num_samples=200, num_shots=4096)]
+        >>> from types import SimpleNamespace
+        >>> numbers = {"metric": 0.9, "metric_error": 0.02, "loss": 0.3, "loss_error": 0.01}
+        >>> rows = [SimpleNamespace(label="Aer", kind="sampled", num_samples=9, num_shots=5, **numbers)]
         >>> figure = plot_comparison(rows, "accuracy")
     """
     require(len(rows) > 0, "rows", "must hold a row", 0, "evaluate one engine or more")
-    kinds = [_kind(row) for row in rows]
+    kinds = [row.kind for row in rows]
+    for kind in kinds:
+        require(kind in _KINDS, "kind", f"must be one of {', '.join(_KINDS)}", kind,
+                "exact if it has no shots")  # fmt: skip
     figure = Figure(figsize=(10, 1.35 + 0.46 * len(rows)), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _restrain(left, "", metric_name, "")
@@ -332,13 +340,6 @@ def _label_right(axes: Axes, curves: Sequence[tuple[str, NDArray[np.float64], st
                           "shrinkB": 0})  # fmt: skip
 
 
-def _kind(row: ComparisonRow) -> RowKind:
-    default: RowKind = "exact" if row.num_shots is None else "sampled"
-    kind = getattr(row, "kind", None) or ("control" if "cut" in row.label else default)
-    require(kind in _KINDS, "kind", f"must be one of {', '.join(_KINDS)}", kind, "or leave it out")
-    return kind
-
-
 def _draw_dots(axes: Axes, values: list[tuple[float, float]], kinds: list[RowKind]) -> None:
     for place, ((value, error), kind) in enumerate(zip(values, kinds, strict=True)):
         require(not error < 0, "error", "must not be negative", error, "give nan if unknown")
@@ -352,8 +353,8 @@ def _draw_dots(axes: Axes, values: list[tuple[float, float]], kinds: list[RowKin
                           va="center", fontsize=9.5, color=colour, bbox={
                               "color": "white", "pad": 1})  # fmt: skip
         else:
-            axes.text(0.02, place, "n/a", transform=axes.get_yaxis_transform(), va="center",
-                      fontsize=9.5, color=_GREY)  # fmt: skip
+            axes.text(0.97, place, "n/a", transform=axes.get_yaxis_transform(), ha="right",
+                      va="center", fontsize=9.5, color=_GREY)  # fmt: skip
     ends = [v + s * (e if isfinite(e) else 0) for v, e in values if isfinite(v) for s in (-1, 1)]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     span = (high - low) or abs(high) or 1.0

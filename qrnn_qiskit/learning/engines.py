@@ -119,7 +119,7 @@ class ShotEngine:
 
     def layer(self, program: SequenceProgram) -> QuantumLayer:
         """The quantum layer of a program, compiled and calibrated at first use."""
-        # By program, not by its circuit's id: parities and the order of bases are not in there.
+        # By value: an id would build the circuit of every host prefix again at every step.
         if program not in self._layers:
             compiled = self.compile_program(program)
             calibration: ReadoutCalibration | None = None
@@ -157,7 +157,7 @@ class ShotEngine:
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint keeps: the position in the seeds, the fits of the surrogates."""
         fits = {
-            repr(program): layer.neural_network.gradient.state_dict()
+            program.program_id: layer.neural_network.gradient.state_dict()
             for program, layer in self._layers.items()
             if isinstance(layer.neural_network.gradient, Surrogate)
         }
@@ -165,7 +165,7 @@ class ShotEngine:
 
     def load_state_dict(self, state: dict[str, object], programs: list[SequenceProgram]) -> None:
         """Restores `state_dict`; calibrations are repeated with the seeds they had."""
-        layers = {repr(program): self.layer(program) for program in programs}
+        layers = {program.program_id: self.layer(program) for program in programs}
         self._seeds.position = int(state["seed_position"])  # type: ignore[call-overload]
         for key, fit in state["fits"].items():  # type: ignore[attr-defined]
             layers[key].neural_network.gradient.load_state_dict(fit)

@@ -38,6 +38,9 @@ class TrainingSpec(BaseModel):
     )
     max_steps: int | None = Field(None, ge=1, description="optimiser steps at which to stop")
     seed: int = Field(0, ge=0, description="of weights, batches and dropout")
+    num_threads: int = Field(
+        1, ge=1, description="of torch; the last bits of a run depend on it, small models are no faster"
+    )
 
 
 @dataclass(frozen=True)

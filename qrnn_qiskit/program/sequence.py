@@ -1,6 +1,7 @@
 """A whole sequence as one description: controls, record, slots and the dynamic circuit."""
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Literal
@@ -158,8 +159,13 @@ class SequenceProgram:
 
     @cached_property
     def program_id(self) -> str:
-        """Content id: a hash of the circuit's OpenQASM 3 text."""
-        return sha256(qasm3.dumps(self.circuit).encode()).hexdigest()[:16]
+        """Content id: a hash of the circuit's OpenQASM 3 text and of this description.
+
+        The text alone would not do: phi and the shape of the table are not in it.
+        """
+        description = json.dumps(asdict(self), sort_keys=True)
+        text = qasm3.dumps(self.circuit) + description
+        return sha256(text.encode()).hexdigest()[:16]
 
     def prefix(self, num_timesteps: int) -> "SequenceProgram":
         """The same program cut after `num_timesteps`."""

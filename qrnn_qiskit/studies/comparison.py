@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from qrnn_qiskit.estimation import (
 )
 from qrnn_qiskit.execution import AerExecutor, Executor, SeedStream
 from qrnn_qiskit.learning import QRNN, Evaluation, Readouts, ShotEngine, evaluate_outputs
+from qrnn_qiskit.plotting import RowKind
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
 from qrnn_qiskit.studies.spec import AerSpec
 from qrnn_qiskit.tasks import Split, Task
 
-RowKind = Literal["exact", "sampled", "control", "baseline"]
 # Samples read between two signs of progress; they do not change results.
 _SAMPLES_PER_CALL = 20
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,8 +94,14 @@ def run_training(
     Raises:
         InputError: if the spec does not fit its task, or there is nothing to resume.
     """
+    with _torch_threads(spec.training.num_threads):
+        return _run_training(spec, runs_root, resume, progress or SilentProgress())
+
+
+def _run_training(
+    spec: JobSpec, runs_root: Path, resume: bool, progress: Progress
+) -> TrainResult:
     start = time.monotonic()
-    progress = progress or SilentProgress()
     task = spec.task.load()
     model = spec.model.build_model(task, spec.training.seed)
     run = RunDirectory.find(spec, runs_root) if resume else RunDirectory.create(spec, runs_root)
@@ -161,6 +169,16 @@ def load_trained(run: RunDirectory) -> tuple[JobSpec, Task, QRNN]:
     for _ in trainer.run():  # takes no step: puts the best weights into the model
         pass
     return spec, task, model
+
+
+@contextmanager
+def _torch_threads(num_threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train(

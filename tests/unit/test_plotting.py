@@ -12,13 +12,13 @@ from matplotlib.image import imread
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.learning.training import EpochDone
 from qrnn_qiskit.plotting import (
-    ComparisonRow,
     draw_circuit,
     plot_comparison,
     plot_training,
     plot_trajectories,
 )
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
+from qrnn_qiskit.studies import ComparisonRow
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def texts(axes):
     return [text.get_text() for text in axes.texts]
 
 
-ROW = ComparisonRow("exact", 0.93, 0.017, 0.182, 0.012, 200)
+ROW = ComparisonRow("exact", "exact", 0.93, 0.017, 0.182, 0.012, 200)
 
 
 class TestTraining:
@@ -97,8 +97,8 @@ class TestComparison:
     def test_rows_from_the_top_with_labels_values_and_kinds(self, saved):
         rows = [
             ROW,
-            replace(ROW, label="Aer", num_shots=4096),
-            replace(ROW, label="feed-forward cut", num_shots=4096),
+            replace(ROW, label="Aer", num_shots=4096, kind="sampled"),
+            replace(ROW, label="feed-forward cut", num_shots=4096, kind="control"),
             replace(ROW, label="majority", metric_error=nan, kind="baseline"),
         ]
         figure = plot_comparison(rows, "accuracy")
@@ -118,10 +118,6 @@ class TestComparison:
         (legend,) = figure.legends
         assert [text.get_text() for text in legend.texts] == [
             "exact", "sampled", "control", "baseline"]  # fmt: skip
-
-    def test_a_stated_kind_wins(self):
-        figure = plot_comparison([replace(ROW, label="cut", kind="sampled")], "accuracy")
-        assert [text.get_text() for text in figure.legends[0].texts] == ["sampled"]
 
     def test_missing_numbers(self, saved):
         rows = [replace(ROW, metric=nan, metric_error=nan), replace(ROW, metric_error=inf)]
