@@ -134,7 +134,8 @@ def plot_comparison(rows: Sequence[ComparisonRow], metric_name: str) -> Figure:
     Example:
         >>> from types import SimpleNamespace
         >>> numbers = {"metric": 0.9, "metric_error": 0.02, "loss": 0.3, "loss_error": 0.01}
-        >>> rows = [SimpleNamespace(label="Aer", kind="sampled", num_samples=9, num_shots=5, **numbers)]
+        >>> about = {"label": "Aer", "kind": "sampled", "num_samples": 9, "num_shots": 5}
+        >>> rows = [SimpleNamespace(**about, **numbers)]
         >>> figure = plot_comparison(rows, "accuracy")
     """
     require(len(rows) > 0, "rows", "must hold a row", 0, "evaluate one engine or more")

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from qrnn_qiskit.compiling import CompiledProgram
-from qrnn_qiskit.errors import InputError, require
+from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.estimation.calibration import ReadoutCalibration
 from qrnn_qiskit.estimation.outcomes import Mitigation, OutcomeEstimate, estimate_sequence
 from qrnn_qiskit.execution import Executor, RunRequest, SeedStream
@@ -36,18 +36,6 @@ class Evaluator(Protocol):
         ...
 
 
-def require_shared_strengths(program: SequenceProgram, controls: NDArray[np.float64]) -> None:
-    """Refuses rows with different phi, which the exact engine would silently run at one.
-
-    Raises:
-        InputError: if a row's phi differs from the first row's.
-    """
-    strengths = controls[:, program.num_table_angles :]
-    require(bool((strengths == strengths[:1]).all()), "controls",
-            "must hold the same phi in every row for the exact engine",
-            "rows that differ in phi", "evaluate them one by one")  # fmt: skip
-
-
 @dataclass(frozen=True)
 class ExactEvaluator:
     """Features without shot noise, from the exact engine in double precision."""
@@ -60,7 +48,6 @@ class ExactEvaluator:
         Raises:
             InputError: if rows differ in phi.
         """
-        require_shared_strengths(self.program, controls)
         with torch.no_grad():
             value = exact_features(self.program, torch.from_numpy(controls)).numpy()
         return OutcomeEstimate(value, np.zeros_like(value), "none")

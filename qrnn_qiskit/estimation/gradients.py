@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from qrnn_qiskit.errors import require
-from qrnn_qiskit.estimation.evaluators import Evaluator, require_shared_strengths
+from qrnn_qiskit.estimation.evaluators import Evaluator
 from qrnn_qiskit.execution import SeedStream
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.simulate import exact_features
@@ -67,7 +67,6 @@ class Surrogate:
         Raises:
             InputError: if rows differ in phi.
         """
-        require_shared_strengths(self.program, controls)
         variable = torch.from_numpy(controls.copy()).requires_grad_()
         with torch.enable_grad():
             exact = exact_features(self.program, variable)
@@ -117,8 +116,10 @@ class Surrogate:
     def _fit(self, exact: Array, measured: Array) -> Array:
         groups = self._groups()
         num_groups = self.program.num_timesteps + len(self.program.final_bases)
-        crossed = np.bincount(groups, (measured * exact).sum(axis=0), num_groups)
-        squared = np.bincount(groups, (exact * exact).sum(axis=0), num_groups)
+        crossed, squared = (
+            np.bincount(groups, sums, num_groups).astype(np.float64)
+            for sums in ((measured * exact).sum(axis=0), (exact * exact).sum(axis=0))
+        )
         if self._measured_exact is None or self._exact_exact is None:
             self._measured_exact, self._exact_exact = crossed, squared
         else:

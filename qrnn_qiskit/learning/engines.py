@@ -151,15 +151,15 @@ class ShotEngine:
 
     def surrogates(self) -> list[Surrogate]:
         """The fitted surrogates so far, by program."""
-        networks = [layer.neural_network for layer in self._layers.values()]
+        networks = [layer.network for layer in self._layers.values()]
         return [network.gradient for network in networks if isinstance(network.gradient, Surrogate)]
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint keeps: the position in the seeds, the fits of the surrogates."""
         fits = {
-            program.program_id: layer.neural_network.gradient.state_dict()
+            program.program_id: layer.network.gradient.state_dict()
             for program, layer in self._layers.items()
-            if isinstance(layer.neural_network.gradient, Surrogate)
+            if isinstance(layer.network.gradient, Surrogate)
         }
         return {"seed_position": self._seeds.position, "fits": fits}
 
@@ -168,7 +168,9 @@ class ShotEngine:
         layers = {program.program_id: self.layer(program) for program in programs}
         self._seeds.position = int(state["seed_position"])  # type: ignore[call-overload]
         for key, fit in state["fits"].items():  # type: ignore[attr-defined]
-            layers[key].neural_network.gradient.load_state_dict(fit)
+            gradient = layers[key].network.gradient
+            if isinstance(gradient, Surrogate):
+                gradient.load_state_dict(fit)
 
     def _build_gradient(self, evaluator: ShotEvaluator) -> GradientEstimator:
         if self.gradient == "parameter_shift":

@@ -14,6 +14,7 @@ from qiskit_machine_learning.connectors import TorchConnector
 from qiskit_machine_learning.neural_networks import NeuralNetwork
 from torch import Tensor
 
+from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.estimation import Evaluator, GradientEstimator
 from qrnn_qiskit.estimation.gradients import PullBack
 from qrnn_qiskit.simulate.first_order import refuse_double_backward
@@ -21,7 +22,7 @@ from qrnn_qiskit.simulate.first_order import refuse_double_backward
 Array = NDArray[np.float64]
 
 
-class SequenceNetwork(NeuralNetwork):  # type: ignore[misc]
+class SequenceNetwork(NeuralNetwork):
     """Controls in, features out, as a qiskit-machine-learning network without own weights.
 
     Args:
@@ -69,7 +70,7 @@ class SequenceNetwork(NeuralNetwork):  # type: ignore[misc]
         return np.stack(rows, axis=1), None
 
 
-class QuantumLayer(TorchConnector):  # type: ignore[misc]
+class QuantumLayer(TorchConnector):
     """A `TorchConnector` that passes the incoming gradient on: one product instead of a Jacobian.
 
     Any batch shape, the dtype of the input, first derivatives only.
@@ -88,27 +89,36 @@ class QuantumLayer(TorchConnector):  # type: ignore[misc]
 
     def __init__(self, network: SequenceNetwork) -> None:
         super().__init__(network, initial_weights=np.zeros(0))
+        self.network = network
 
-    def forward(self, input_data: Tensor) -> Tensor:
-        """Features `(..., num_features)` of controls `(..., num_controls)`."""
+    def forward(self, input_data: Tensor | None = None) -> Tensor:
+        """Features `(..., num_features)` of controls `(..., num_controls)`.
+
+        Raises:
+            InputError: if there are no controls: this layer has no weights of its own to run on.
+        """
+        if input_data is None:
+            raise InputError(
+                f"input_data: must be controls (..., {self.network.num_inputs}), got None; "
+                "pass QRNN.controls(inputs)"
+            )
         rows = input_data.reshape(-1, input_data.shape[-1])
-        network: SequenceNetwork = self.neural_network
         if torch.is_grad_enabled() and rows.requires_grad:
-            features = _Product.apply(rows, network)
+            features = _Product.apply(rows, self.network)
         else:
-            values = network.forward(_to_array(rows), np.zeros(0))
+            values = self.network.forward(_to_array(rows), np.zeros(0))
             features = torch.from_numpy(np.asarray(values)).to(rows)
         return features.reshape(*input_data.shape[:-1], -1)
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, network: SequenceNetwork) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, rows: Tensor, network: SequenceNetwork) -> Tensor:
         features, ctx.pull_back = network.evaluate_and_linearise(_to_array(rows))
         return torch.from_numpy(features).to(rows)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         refuse_double_backward()
         product = ctx.pull_back(_to_array(gradient))
         return torch.from_numpy(np.ascontiguousarray(product)).to(gradient), None

@@ -39,7 +39,9 @@ class TrainingSpec(BaseModel):
     max_steps: int | None = Field(None, ge=1, description="optimiser steps at which to stop")
     seed: int = Field(0, ge=0, description="of weights, batches and dropout")
     num_threads: int = Field(
-        1, ge=1, description="of torch; the last bits of a run depend on it, small models are no faster"
+        1,
+        ge=1,
+        description="of torch; the last bits of a run depend on it, small models are no faster",
     )
 
 
@@ -202,7 +204,7 @@ class Trainer:
             value = objective(self.task, self.model(inputs), targets, weights)
             self._dropout_state = torch.get_rng_state()
         self._optimiser.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip_norm)
         if not bool(torch.isfinite(norm)):
             raise InputError(

@@ -83,6 +83,10 @@ class SequenceProgram:
             require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name),
                     "use 1 for single bits, 2 to add products of two")  # fmt: skip
 
+        require(self.cell.loop != "host" or self.final_order == 1, "final_order",
+                "must be 1 in the host loop, which reads single Paulis", self.final_order,
+                "use a feedforward or open loop for products")  # fmt: skip
+
     @property
     def table_shape(self) -> tuple[int, int, int]:
         """Shape of one sample's table of angles: timesteps, outcomes, angles."""

@@ -123,7 +123,9 @@ class _Measurement:
     def __init__(self, cell: CellSpec, strengths_rad: Tensor) -> None:
         self._diagonal = all(readout.pauli == "Z" for readout in cell.readouts)
         n = cell.ansatz.num_memory
-        complex_dtype = torch.complex64 if strengths_rad.dtype == torch.float32 else torch.complex128
+        complex_dtype = (
+            torch.complex64 if strengths_rad.dtype == torch.float32 else torch.complex128
+        )
         identity = torch.eye(2**n, dtype=complex_dtype, device=strengths_rad.device)
         kraus = identity[None]
         for index, readout in enumerate(cell.readouts):
@@ -186,7 +188,7 @@ class _Unitary(torch.autograd.Function):
     """Angles `(N, P)` to unitaries `(N, dim, dim, 2)`, real and imaginary last."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx,
         angles: Tensor,
         ansatz: Ansatz,
@@ -202,7 +204,7 @@ class _Unitary(torch.autograd.Function):
         return planes.permute(3, 1, 2, 0).contiguous()
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
     ) -> tuple[Tensor, None, None]:
         refuse_double_backward()

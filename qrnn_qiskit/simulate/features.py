@@ -17,6 +17,9 @@ def exact_features(program: SequenceProgram, controls: Tensor) -> Tensor:
             X, Y and Z with single bits.
         controls: `(num_rows, num_controls)`.
 
+    Raises:
+        InputError: if the controls have another shape, or rows differ in phi.
+
     Returns:
         `(num_rows, num_features)`, in the dtype of the controls.
 
@@ -33,6 +36,10 @@ def exact_features(program: SequenceProgram, controls: Tensor) -> Tensor:
             "flatten the table and append one phi per readout")  # fmt: skip
     num_angles = program.num_table_angles
     table = controls[:, :num_angles].reshape(-1, *program.table_shape)
+    strengths = controls[:, num_angles:].detach()
+    require(bool((strengths == strengths[:1]).all()), "controls",
+            "must hold the same phi in every row for the exact engine", "rows that differ in phi",
+            "evaluate them one by one")  # fmt: skip
     if program.cell.loop != "host":
         return parity_features(program, run_density(program, table, controls[0, num_angles:]))
     state = start_host(

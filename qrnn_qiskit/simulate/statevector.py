@@ -111,7 +111,7 @@ def step_host(state: HostState, angles: Tensor) -> tuple[HostState, Tensor]:
 
 class _Step(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: torch.autograd.function.FunctionCtx, planes: Tensor, angles: Tensor, moment: _Moment
     ) -> tuple[Tensor, Tensor]:
         ctx.moment = moment  # type: ignore[attr-defined]
@@ -120,7 +120,7 @@ class _Step(torch.autograd.Function):
         return after.view_as(after), _pauli_expectations(after)
 
     @staticmethod
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: torch.autograd.function.FunctionCtx,
         planes_gradient: Tensor | None,
         paulis_gradient: Tensor | None,

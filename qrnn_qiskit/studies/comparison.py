@@ -141,7 +141,11 @@ def compare_on_aer(
                 outputs = model.head(model.view_readouts(found.readouts)).double().numpy()
             result = evaluate_outputs(task, outputs, split)
             row = ComparisonRow.of(
-                found.label, "sampled", result, num_shots=spec.num_shots, mitigation=found.mitigation
+                found.label,
+                "sampled",
+                result,
+                num_shots=spec.num_shots,
+                mitigation=found.mitigation,
             )
             rows.append(row)
         warnings.append(reading.warning)
@@ -175,8 +179,7 @@ class _CircuitReader:
             self._calibration = run_calibration(
                 self._target.executor, self._compiled, self._spec.calibration_shots, seed
             )
-            errors = estimate_steering_errors(self._model.program, self._calibration)
-            self.warning = errors.warning
+            self.warning = estimate_steering_errors(self._model.program, self._calibration).warning
         evaluator = ShotEvaluator(
             self._compiled,
             self._target.executor,

@@ -66,6 +66,7 @@ def run_inference(
             f"--run: must be a run of this job's task and model, got {run.path} of "
             f"{trained.name}; use the job that it was trained by"
         )
+    rows: tuple[ComparisonRow, ...]
     if engine == "exact":
         outputs = predict(model, task.test.inputs)
         rows = (ComparisonRow.of("exact", "exact", evaluate_outputs(task, outputs, task.test)),)

@@ -137,7 +137,7 @@ class RunDirectory:
 
     def save_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Writes arrays as one compressed file under records/, whole or not at all."""
-        self._write(f"records/{name}.npz", lambda file: np.savez_compressed(file, **arrays))
+        self._write(f"records/{name}.npz", lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
 
     def load_arrays(self, name: str) -> dict[str, np.ndarray] | None:
         """Arrays saved before, or None; a damaged file counts as none and is computed again."""

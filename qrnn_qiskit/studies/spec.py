@@ -74,7 +74,11 @@ class ModelSpec(BaseModel):
         )
         bases: tuple[Pauli, ...] = ("X", "Y", "Z") if self.loop == "host" else ("Z",)
         return SequenceProgram(
-            cell, num_timesteps, bases, readout_order=self.readout_order, final_order=self.final_order
+            cell,
+            num_timesteps,
+            bases,
+            readout_order=self.readout_order,
+            final_order=self.final_order,
         )
 
     def build_model(self, task: Task, seed: int) -> QRNN:

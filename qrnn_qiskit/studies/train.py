@@ -98,9 +98,7 @@ def run_training(
         return _run_training(spec, runs_root, resume, progress or SilentProgress())
 
 
-def _run_training(
-    spec: JobSpec, runs_root: Path, resume: bool, progress: Progress
-) -> TrainResult:
+def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progress) -> TrainResult:
     start = time.monotonic()
     task = spec.task.load()
     model = spec.model.build_model(task, spec.training.seed)
@@ -237,9 +235,7 @@ def _history_csv(history: list[EpochDone]) -> str:
     return text.getvalue()
 
 
-def _control_row(
-    spec: JobSpec, task: Task, run: RunDirectory, progress: Progress
-) -> ComparisonRow:
+def _control_row(spec: JobSpec, task: Task, run: RunDirectory, progress: Progress) -> ComparisonRow:
     """The same model, trained the same way, whose controller sees no bits."""
     control = spec.model.cut().build_model(task, spec.training.seed)
     _train(spec, control, task, run, progress, "control", "with the feedback cut")
@@ -348,7 +344,9 @@ def _draw(
     return tuple(paths)
 
 
-def draw_trajectories(model: QRNN, task: Task, sampled: tuple[Sampled, ...], sample: int = 0) -> Any:
+def draw_trajectories(
+    model: QRNN, task: Task, sampled: tuple[Sampled, ...], sample: int = 0
+) -> Any:
     """Readouts z_t of one test sample on every engine, as a figure."""
     with torch.no_grad():
         exact = model.read(torch.from_numpy(task.test.inputs[sample : sample + 1]))
@@ -384,4 +382,3 @@ def _save(run: RunDirectory, figure: Any, name: str) -> Path:
     path = run.figure_path(name)
     figure.savefig(path, dpi=150)
     return path
-

@@ -129,7 +129,9 @@ def test_initial_state_dtype_and_batches(rng):
             program,
             program.slots.values(controls_of(program, table.numpy()))[sample],
         )
-        full = np.kron(np.eye(2 ** (circuit.num_qubits - program.cell.ansatz.num_memory))[0], vector)
+        full = np.kron(
+            np.eye(2 ** (circuit.num_qubits - program.cell.ansatz.num_memory))[0], vector
+        )
         record = enumerate_records(circuit, initial_state=full)
         np.testing.assert_allclose(
             together.outcomes[sample, 0], record.marginal([0]), atol=LARGEST_DIFFERENCE
