@@ -71,7 +71,7 @@ def train(
         title = f"{spec.name}: {spec.model.ansatz}, {spec.model.loop} loop"
         _print_rows(result.rows, result.metric_name, title)
         _print_device_loop(result)
-        _print_notes(result.warning)
+        _print_notes(result.warnings)
         for figure in result.figures:
             _out.print(f"figure    {figure}", soft_wrap=True)
         _out.print(f"numbers   {result.run / 'metrics.json'}", soft_wrap=True)
@@ -102,7 +102,7 @@ def infer(
             _print_json(result.to_json())
             return
         _print_rows(result.rows, result.metric_name, f"{spec.name}: {result.run}")
-        _print_notes(result.warning)
+        _print_notes(result.warnings)
         _out.print(f"predictions  {result.predictions}", soft_wrap=True)
 
 
@@ -242,8 +242,8 @@ def _print_device_loop(result: "TrainResult") -> None:
         )
 
 
-def _print_notes(warning: str) -> None:
-    if warning:
+def _print_notes(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
         _out.print(f"[yellow]note[/]      {_escape(warning)}", soft_wrap=True)
 
 

@@ -8,6 +8,7 @@ resumed run continues to the same numbers.
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from qrnn_qiskit.tasks import Split, Task, loss
 class TrainingSpec(BaseModel):
     """How a model is trained."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(10, ge=1, description="passes over the training set")
     batch_size: int = Field(32, ge=1, description="sequences per optimiser step")
@@ -37,7 +38,7 @@ class TrainingSpec(BaseModel):
         None, ge=1, description="epochs without a better validation loss before stopping"
     )
     max_steps: int | None = Field(None, ge=1, description="optimiser steps at which to stop")
-    seed: int = Field(0, ge=0, description="of weights, batches and dropout")
+    seed: int = Field(0, ge=0, lt=2**32, description="of weights, batches and dropout")
     num_threads: int = Field(
         1,
         ge=1,
@@ -130,12 +131,20 @@ class Trainer:
         """Optimiser steps taken."""
         return self._epoch * self.batches_per_epoch + self._batch
 
-    def run(self) -> Iterator[StepDone | EpochDone]:
-        """Trains from where the state stands; the best weights are in the model at the end.
+    @property
+    def is_finished(self) -> bool:
+        """Whether `run` would take no step and validate no epoch."""
+        # After the last step of an epoch its validation is still to come.
+        epoch_pending = self._batch == self.batches_per_epoch
+        return (self.step >= self.num_steps and not epoch_pending) or self._out_of_patience()
 
-        Between two events the state is complete: save it there.
+    def run(self) -> Iterator[StepDone | EpochDone]:
+        """Trains from where the state stands.
+
+        Between two events the state is complete: save it there. At the end the best weights are
+        in the model, and its dropout is off.
         """
-        while self.step < self.num_steps and not self._out_of_patience():
+        while not self.is_finished:
             order = self._epoch_order()
             while self._batch < self.batches_per_epoch and self.step < self.num_steps:
                 start = self._batch * self.spec.batch_size
@@ -145,6 +154,7 @@ class Trainer:
             yield self._finish_epoch()
         if self._best.weights is not None:
             self.model.load_state_dict(self._best.weights)
+        self.model.eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the rest of the run depends on."""
@@ -261,7 +271,18 @@ def objective(task: Task, outputs: Tensor, targets: Tensor, weights: Tensor | No
     return (each * weights).sum() / weights.sum()
 
 
-@torch.no_grad()
+@contextmanager
+def evaluating(model: QRNN) -> Iterator[None]:
+    """Dropout and gradients off, and the model's mode put back at the end."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
 def predict(model: QRNN, inputs: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Outputs of a model without dropout or gradients, in double precision.
 
@@ -270,13 +291,11 @@ def predict(model: QRNN, inputs: np.ndarray, batch_size: int = 256) -> np.ndarra
         inputs: `(num_samples, num_timesteps, num_features)`.
         batch_size: samples at once.
     """
-    was_training = model.training
-    model.eval()
-    parts = [
-        model(torch.from_numpy(inputs[start : start + batch_size]))
-        for start in range(0, len(inputs), batch_size)
-    ]
-    model.train(was_training)
+    with evaluating(model):
+        parts = [
+            model(torch.from_numpy(inputs[start : start + batch_size]))
+            for start in range(0, len(inputs), batch_size)
+        ]
     return torch.cat(parts).double().cpu().numpy()
 
 

@@ -8,10 +8,10 @@ from qiskit import QuantumCircuit, qasm3
 
 from qrnn_qiskit.errors import require
 from qrnn_qiskit.learning import QRNN
+from qrnn_qiskit.learning.training import evaluating
 from qrnn_qiskit.program import SequenceProgram
-from qrnn_qiskit.studies.runs import RunDirectory
 from qrnn_qiskit.studies.spec import JobSpec
-from qrnn_qiskit.studies.train import load_trained
+from qrnn_qiskit.studies.train import find_trained, load_trained
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ def build_circuit_view(
     require(0 <= sample < task.test.num_samples, "--sample",
             f"must be a test sample, 0 to {task.test.num_samples - 1}", sample,
             "choose one of these")  # fmt: skip
-    run = RunDirectory.open(run_path) if run_path else RunDirectory.find(spec, runs_root)
-    _, task, model = load_trained(run)
-    values = _slot_values(model, program, torch.from_numpy(task.test.inputs[sample : sample + 1]))
+    _, task, model = load_trained(find_trained(spec, run_path, runs_root), spec)
+    with evaluating(model):
+        inputs = torch.from_numpy(task.test.inputs[sample : sample + 1])
+        values = _slot_values(model, program, inputs)
     binding = dict(zip(program.slots.names, values, strict=True))
     return CircuitView(program, program.circuit.assign_parameters(binding), sample)
 
 
-@torch.no_grad()
 def _slot_values(model: QRNN, program: SequenceProgram, inputs: torch.Tensor) -> list[float]:
     """Angles of one sample: from the table, or in the `host` loop from an exact run."""
     if program.cell.loop == "host":

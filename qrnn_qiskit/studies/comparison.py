@@ -17,6 +17,7 @@ from qrnn_qiskit.estimation import (
 )
 from qrnn_qiskit.execution import AerExecutor, Executor, SeedStream
 from qrnn_qiskit.learning import QRNN, Evaluation, Readouts, ShotEngine, evaluate_outputs
+from qrnn_qiskit.learning.training import evaluating
 from qrnn_qiskit.plotting import RowKind
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
@@ -67,11 +68,11 @@ class Sampled:
 
 @dataclass(frozen=True)
 class AerComparison:
-    """All Aer rows of a model, their readouts, and the caveat that belongs under the table."""
+    """All Aer rows of a model, their readouts, and the caveats that belong under the table."""
 
     rows: tuple[ComparisonRow, ...]
     sampled: tuple[Sampled, ...]
-    warning: str
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,17 @@ def build_noisy_target(spec: AerSpec) -> AerTarget:
         lambda compiled: read_noise(backend, compiled.physical_qubits), device=spec.device
     )
     return AerTarget(f"Aer {spec.backend}", executor, compile_program)
+
+
+def check_target(spec: AerSpec, program: SequenceProgram) -> None:
+    """Refuses a backend that cannot run a program, before anything is spent on training.
+
+    Raises:
+        InputError: if the backend is unknown, too small or without the instructions needed.
+    """
+    # The shortest prefix that holds every instruction, branches included, compiles in no time.
+    shortest = min(program.num_timesteps, 2 + program.cell.feedback_delay)
+    build_noisy_target(spec).compile_program(program.prefix(shortest))
 
 
 def compare_on_aer(
@@ -133,12 +145,13 @@ def compare_on_aer(
     targets.append((build_noisy_target(spec), ("none", *spec.mitigations)))  # type: ignore[arg-type]
     rows, sampled, warnings = [], [], []
     for target, mitigations in targets:
-        reading = reader(model, split, spec, target, run, progress or SilentProgress(), suffix)
+        with evaluating(model):
+            reading = reader(model, split, spec, target, run, progress or SilentProgress(), suffix)
         for mitigation in dict.fromkeys(mitigations):
-            found = reading.read(mitigation)  # type: ignore[arg-type]
-            sampled.append(found)
-            with torch.no_grad():
+            with evaluating(model):
+                found = reading.read(mitigation)  # type: ignore[arg-type]
                 outputs = model.head(model.view_readouts(found.readouts)).double().numpy()
+            sampled.append(found)
             result = evaluate_outputs(task, outputs, split)
             row = ComparisonRow.of(
                 found.label,
@@ -149,7 +162,8 @@ def compare_on_aer(
             )
             rows.append(row)
         warnings.append(reading.warning)
-    return AerComparison(tuple(rows), tuple(sampled), warnings[-1])
+    caveats = [f"readout and gate errors of {spec.backend} are simulated, idling is not", *warnings]
+    return AerComparison(tuple(rows), tuple(sampled), tuple(filter(None, dict.fromkeys(caveats))))
 
 
 class _CircuitReader:

@@ -10,13 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.learning import QRNN, evaluate_outputs, predict
 from qrnn_qiskit.studies.comparison import ComparisonRow, compare_on_aer
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec
-from qrnn_qiskit.studies.train import load_trained
+from qrnn_qiskit.studies.train import find_trained, load_trained, torch_threads
 from qrnn_qiskit.tasks import Split, Task
 
 EngineName = Literal["exact", "aer"]
@@ -30,7 +29,7 @@ class InferResult:
     metric_name: str
     rows: tuple[ComparisonRow, ...]
     predictions: Path
-    warning: str
+    warnings: tuple[str, ...]
     wall_seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -59,22 +58,18 @@ def run_inference(
         InputError: if no trained run is found, or it is one of another task or model.
     """
     start = time.monotonic()
-    run = RunDirectory.open(run_path) if run_path else RunDirectory.find(spec, runs_root)
-    trained, task, model = load_trained(run)
-    if (trained.task, trained.model) != (spec.task, spec.model):
-        raise InputError(
-            f"--run: must be a run of this job's task and model, got {run.path} of "
-            f"{trained.name}; use the job that it was trained by"
-        )
+    run = find_trained(spec, run_path, runs_root)
+    trained, task, model = load_trained(run, spec)
     rows: tuple[ComparisonRow, ...]
+    warnings: tuple[str, ...]
     if engine == "exact":
         outputs = predict(model, task.test.inputs)
         rows = (ComparisonRow.of("exact", "exact", evaluate_outputs(task, outputs, task.test)),)
-        split, warning = task.test, ""
+        split, warnings = task.test, ()
     else:
         aer = spec.aer or AerSpec()
         comparison = compare_on_aer(model, task, aer, run, progress or SilentProgress())
-        rows, warning = comparison.rows, comparison.warning
+        rows, warnings = comparison.rows, comparison.warnings
         split = task.test.head(aer.num_samples)
         outputs = _outputs(model, comparison.sampled[-1].readouts)
     name = f"predictions-{engine}.csv"
@@ -84,7 +79,7 @@ def run_inference(
         metric_name=task.metric.name,
         rows=rows,
         predictions=run.path / name,
-        warning=warning,
+        warnings=warnings,
         wall_seconds=time.monotonic() - start,
     )
 

@@ -1,12 +1,14 @@
 """Run directories: what a study keeps, written so that an interruption loses nothing."""
 
 import json
+import math
 import os
-import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -43,8 +45,16 @@ class RunDirectory:
         return run
 
     @staticmethod
-    def find(spec: JobSpec, root: Path) -> "RunDirectory":
-        """The newest run of exactly this spec.
+    def find(
+        spec: JobSpec, root: Path, argument: str = "--resume", cure: str = "start it without"
+    ) -> "RunDirectory":
+        """The newest run of this task, model and training.
+
+        Args:
+            spec: the job.
+            root: where runs are looked for.
+            argument: named in the error, with the cure.
+            cure: where there is no run.
 
         Raises:
             InputError: if there is none.
@@ -53,9 +63,10 @@ class RunDirectory:
         found = [path for path in root.glob(f"{base}*") if (path / "spec.json").exists()]
         if not found:
             others = sorted(path.name for path in root.glob(f"{spec.name}-*"))
-            known = f"other specs ran as {', '.join(others)}" if others else "start it without"
+            known = f"other settings ran as {', '.join(others)}; " if others else ""
             raise InputError(
-                f"--resume: a run of this spec must exist in {root}, got none ({base}); {known}"
+                f"{argument}: a run of these settings must exist in {root}, got none ({base}); "
+                f"{known}{cure}"
             )
         return RunDirectory(max(found, key=lambda path: (path / "spec.json").stat().st_mtime_ns))
 
@@ -76,7 +87,7 @@ class RunDirectory:
     def write_spec(self, spec: JobSpec) -> None:
         """Keeps the settings, the latest ones if a run is resumed with others."""
         content = {"format_version": FORMAT_VERSION, **spec.model_dump(mode="json")}
-        self.write_json("spec.json", content)
+        self.write_text("spec.json", json.dumps(content, indent=2) + "\n")
 
     def load_spec(self) -> JobSpec:
         """The spec that this run was started with."""
@@ -84,7 +95,7 @@ class RunDirectory:
         try:
             settings = json.loads(path.read_text())
             version = settings.pop("format_version")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: must be a spec that a run wrote, got {error}; start the run again"
             ) from error
@@ -92,9 +103,8 @@ class RunDirectory:
         return parse_job(settings, str(path))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Writes a JSON file whole or not at all."""
-        text = json.dumps(content, indent=2, allow_nan=True) + "\n"
-        self._write(name, lambda file: file.write(text.encode()))
+        """Writes a JSON file whole or not at all; numbers that are not finite become null."""
+        self.write_text(name, json.dumps(finite_or_null(content), indent=2) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file whole or not at all."""
@@ -145,7 +155,7 @@ class RunDirectory:
         try:
             with np.load(path) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, BadZipFile, zlib.error):
             return None
 
     def figure_path(self, name: str) -> Path:
@@ -154,17 +164,40 @@ class RunDirectory:
 
     def _write(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        # Not by tempfile, whose files only their owner may read.
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(target)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("wb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise InputError(
+                f"{target}: must be writable, got {error.strerror}; "
+                "free space, change its permissions or choose another folder with --runs"
+            ) from error
+
+
+def finite_or_null(value: Any) -> Any:
+    """Plain values with null for the numbers that JSON has no name for.
+
+    Example:
+        >>> finite_or_null({"loss": [0.5, float("nan")]})
+        {'loss': [0.5, None]}
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite_or_null(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_null(item) for item in value]
+    return value
 
 
 def _check_version(version: object, path: Path) -> None:

@@ -22,11 +22,13 @@ from qrnn_qiskit.learning import (
     TrainingSpec,
     evaluate_model,
 )
+from qrnn_qiskit.learning.training import evaluating
 from qrnn_qiskit.studies.comparison import (
     AerComparison,
     ComparisonRow,
     Sampled,
     build_noisy_target,
+    check_target,
     compare_on_aer,
 )
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
@@ -64,7 +66,7 @@ class TrainResult:
     rows: tuple[ComparisonRow, ...]
     history: tuple[EpochDone, ...]
     device_loop: DeviceLoopResult | None
-    warning: str
+    warnings: tuple[str, ...]
     figures: tuple[Path, ...]
     wall_seconds: float
 
@@ -94,7 +96,7 @@ def run_training(
     Raises:
         InputError: if the spec does not fit its task, or there is nothing to resume.
     """
-    with _torch_threads(spec.training.num_threads):
+    with torch_threads(spec.training.num_threads):
         return _run_training(spec, runs_root, resume, progress or SilentProgress())
 
 
@@ -102,13 +104,15 @@ def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progre
     start = time.monotonic()
     task = spec.task.load()
     model = spec.model.build_model(task, spec.training.seed)
+    if spec.aer is not None:
+        check_target(spec.aer, model.program)
     run = RunDirectory.find(spec, runs_root) if resume else RunDirectory.create(spec, runs_root)
     run.write_spec(spec)
     progress.say(f"run directory {run.path}")
 
     history = _train(spec, model, task, run, progress, "checkpoint", spec.model.loop)
     rows = [ComparisonRow.of("exact", "exact", evaluate_model(model, task, task.test))]
-    comparison = AerComparison((), (), "")
+    comparison = AerComparison((), (), ())
     loop_result = None
     if spec.aer is not None:
         split = task.test.head(spec.aer.num_samples)
@@ -135,7 +139,7 @@ def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progre
         rows=tuple(rows),
         history=tuple(history),
         device_loop=loop_result,
-        warning=comparison.warning,
+        warnings=comparison.warnings,
         figures=figures,
         wall_seconds=time.monotonic() - start,
     )
@@ -143,13 +147,33 @@ def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progre
     return result
 
 
-def load_trained(run: RunDirectory) -> tuple[JobSpec, Task, QRNN]:
-    """Spec, task and trained model of a run.
+def find_trained(spec: JobSpec, run_path: Path | None, runs_root: Path) -> RunDirectory:
+    """The given run, or the newest one of a job.
 
     Raises:
-        InputError: if the run has not finished training.
+        InputError: if there is none.
+    """
+    if run_path is not None:
+        return RunDirectory.open(run_path)
+    return RunDirectory.find(spec, runs_root, "--run", "train it first, with qrnn train")
+
+
+def load_trained(run: RunDirectory, job: JobSpec | None = None) -> tuple[JobSpec, Task, QRNN]:
+    """Spec, task and trained model of a run.
+
+    Args:
+        run: where it was trained.
+        job: whose task and model it must be, if given.
+
+    Raises:
+        InputError: if the run is one of another task or model, or has not finished training.
     """
     spec = run.load_spec()
+    if job is not None and (spec.task, spec.model) != (job.task, job.model):
+        raise InputError(
+            f"--run: must be a run of this job's task and model, got {run.path} of "
+            f"{spec.name}; use the job that it was trained by"
+        )
     task = spec.task.load()
     model = spec.model.build_model(task, spec.training.seed)
     state = run.load_checkpoint("checkpoint.pt", spec.training_id)
@@ -159,7 +183,7 @@ def load_trained(run: RunDirectory) -> tuple[JobSpec, Task, QRNN]:
         )
     trainer = Trainer(model, task, spec.training)
     trainer.load_state_dict(state)
-    if trainer.step < trainer.num_steps and spec.training.patience is None:
+    if not trainer.is_finished:
         raise InputError(
             f"--run: must have finished training, got {run.path} at step {trainer.step} of "
             f"{trainer.num_steps}; continue it with qrnn train --resume"
@@ -170,7 +194,8 @@ def load_trained(run: RunDirectory) -> tuple[JobSpec, Task, QRNN]:
 
 
 @contextmanager
-def _torch_threads(num_threads: int) -> Iterator[None]:
+def torch_threads(num_threads: int) -> Iterator[None]:
+    """Torch's number of threads for a while: the last bits of results depend on it."""
     before = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
@@ -348,7 +373,7 @@ def draw_trajectories(
     model: QRNN, task: Task, sampled: tuple[Sampled, ...], sample: int = 0
 ) -> Any:
     """Readouts z_t of one test sample on every engine, as a figure."""
-    with torch.no_grad():
+    with evaluating(model):
         exact = model.read(torch.from_numpy(task.test.inputs[sample : sample + 1]))
     series: dict[str, Any] = {"exact": (exact.steps[0].double().numpy(), None)}
     for found in sampled:
