@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -59,9 +60,9 @@ def train(
     ] = False,
 ) -> None:
     """Train a job's model, compare it on Aer, and print one table."""
-    from qrnn_qiskit.studies import load_job, run_training
+    with _clear_errors(_command("train", job, overrides, runs, "--resume")):
+        from qrnn_qiskit.studies import load_job, run_training
 
-    with _clear_errors(f"qrnn train {job} --resume"):
         spec = load_job(job, tuple(overrides or ()))
         with _TerminalProgress() as progress:
             result = run_training(spec, runs_root=runs, resume=resume, progress=progress)
@@ -73,8 +74,9 @@ def train(
         _print_device_loop(result)
         _print_notes(result.warnings)
         for figure in result.figures:
-            _out.print(f"figure    {figure}", soft_wrap=True)
-        _out.print(f"numbers   {result.run / 'metrics.json'}", soft_wrap=True)
+            _out.print(f"figure    {_escape(str(figure))}", soft_wrap=True)
+        numbers = _escape(str(result.run / "metrics.json"))
+        _out.print(f"numbers   {numbers}", soft_wrap=True)
         _out.print(f"took      {result.wall_seconds:.0f} s")
 
 
@@ -90,9 +92,9 @@ def infer(
     run: RunPath = None,
 ) -> None:
     """Run a trained model on the test split and write its predictions."""
-    from qrnn_qiskit.studies import load_job, run_inference
+    with _clear_errors(_command("infer", job, overrides, runs, f"--engine={engine}")):
+        from qrnn_qiskit.studies import load_job, run_inference
 
-    with _clear_errors(f"qrnn infer {job} --engine {engine}"):
         spec = load_job(job, tuple(overrides or ()))
         with _TerminalProgress() as progress:
             result = run_inference(
@@ -103,7 +105,7 @@ def infer(
             return
         _print_rows(result.rows, result.metric_name, f"{spec.name}: {result.run}")
         _print_notes(result.warnings)
-        _out.print(f"predictions  {result.predictions}", soft_wrap=True)
+        _out.print(f"predictions  {_escape(str(result.predictions))}", soft_wrap=True)
 
 
 @app.command()
@@ -123,10 +125,10 @@ def circuit(
     png: Annotated[Path | None, typer.Option(help="Draw to this PNG file.")] = None,
 ) -> None:
     """Draw a job's dynamic circuit, or print it as OpenQASM 3."""
-    from qrnn_qiskit import plotting
-    from qrnn_qiskit.studies import build_circuit_view, load_job
+    with _clear_errors(_command("circuit", job, overrides, runs)):
+        from qrnn_qiskit import plotting
+        from qrnn_qiskit.studies import build_circuit_view, load_job
 
-    with _clear_errors(f"qrnn circuit {job}"):
         spec = load_job(job, tuple(overrides or ()))
         view = build_circuit_view(
             spec, sample=sample, num_timesteps=timesteps, run_path=run, runs_root=runs
@@ -151,7 +153,7 @@ def circuit(
         elif qasm3:
             typer.echo(view.qasm3)
         elif png is not None:
-            _out.print(f"figure  {png}", soft_wrap=True)
+            _out.print(f"figure  {_escape(str(png))}", soft_wrap=True)
         else:
             drawing = view.circuit.draw("text", fold=_out.width, idle_wires=False)
             typer.echo(str(drawing))
@@ -167,11 +169,21 @@ def _clear_errors(again: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        _err.print(f"[bold red]error[/] {_escape(str(error))}", soft_wrap=True)
+        line = " ".join(str(error).split("\n"))
+        _err.print(f"[bold red]error[/] {_escape(line)}", soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        _err.print(f"interrupted; what is done is kept. Go on with: {again}", soft_wrap=True)
+        line = f"interrupted; what is done is kept. Go on with: {again}"
+        _err.print(_escape(line), soft_wrap=True)
         raise typer.Exit(130) from None
+
+
+def _command(name: str, job: Path, overrides: list[str] | None, runs: Path, *more: str) -> str:
+    """A command line that goes on with what this one began."""
+    words = ["qrnn", name, str(job), *more]
+    words += [word for override in overrides or () for word in ("--set", override)]
+    words += [] if runs == Path("runs") else ["--runs", str(runs)]
+    return shlex.join(words)
 
 
 class _TerminalProgress:
@@ -186,14 +198,18 @@ class _TerminalProgress:
             TextColumn("{task.fields[note]}"),
             console=_err,
         )
-        self._bars.start()
+        self._started = False
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._bars.stop()
+        # Stopping what never started prints an empty line.
+        if self._started:
+            self._bars.stop()
 
     @contextmanager
     def stage(self, title: str, num_units: int, done: int = 0) -> Iterator["_Bar"]:
+        self._bars.start()
+        self._started = True
         task = self._bars.add_task(title, total=num_units, completed=done, note="")
         yield _Bar(self._bars, task)
 
@@ -263,19 +279,10 @@ def _save_figure(figure: Any, path: Path) -> None:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    json.dump(_finite(content), sys.stdout, indent=2)
+    from qrnn_qiskit.studies.runs import finite_or_null
+
+    json.dump(finite_or_null(content), sys.stdout, indent=2)
     sys.stdout.write("\n")
-
-
-def _finite(value: Any) -> Any:
-    """Numbers that JSON has no name for become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _escape(text: str) -> str:

@@ -13,7 +13,6 @@ import torch
 from qrnn_qiskit.learning import QRNN, evaluate_outputs, predict
 from qrnn_qiskit.studies.comparison import ComparisonRow, compare_on_aer
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
-from qrnn_qiskit.studies.runs import RunDirectory
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec
 from qrnn_qiskit.studies.train import find_trained, load_trained, torch_threads
 from qrnn_qiskit.tasks import Split, Task
@@ -68,7 +67,9 @@ def run_inference(
         split, warnings = task.test, ()
     else:
         aer = spec.aer or AerSpec()
-        comparison = compare_on_aer(model, task, aer, run, progress or SilentProgress())
+        # With the training's threads: the last bits of angles decide whether a record is used.
+        with torch_threads(trained.training.num_threads):
+            comparison = compare_on_aer(model, task, aer, run, progress or SilentProgress())
         rows, warnings = comparison.rows, comparison.warnings
         split = task.test.head(aer.num_samples)
         outputs = _outputs(model, comparison.sampled[-1].readouts)

@@ -18,7 +18,7 @@ from qrnn_qiskit.program import Ansatz, AnsatzName, CellSpec, Loop, Pauli, Reado
 from qrnn_qiskit.program.cell import Steered
 from qrnn_qiskit.tasks import Task, TaskSpec
 
-_STRICT = ConfigDict(extra="forbid", frozen=True)
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ReadoutSpec(BaseModel):
@@ -127,7 +127,7 @@ class AerSpec(BaseModel):
     calibration_shots: int = Field(4000, ge=1, description="of each of four calibration rows")
     optimization_level: Literal[0, 1, 2, 3] = Field(3, description="of the transpiler")
     device: Literal["CPU", "GPU"] = Field("CPU", description="where Aer simulates")
-    seed: int = Field(0, ge=0, description="of shots and transpiler")
+    seed: int = Field(0, ge=0, lt=2**32, description="of shots and transpiler")
 
     @property
     def record_id(self) -> str:
@@ -269,12 +269,25 @@ def _describe(error: dict[str, Any]) -> str:
         return f"{key}: must be a known key, got {value!r}; {cure}"
     if error["type"] == "missing":
         return f"{key}: must be given, got nothing; add {path[-1]} ({description or 'see jobs/'})"
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _describe_tag(key, error)
     if error["type"] == "value_error":
         message = str(error["ctx"]["error"])
         return f"{key}: {message}" if key else message
-    rule = error["msg"].replace("Input should be", "must be").replace("Input tag", "name")
+    rule = error["msg"].replace("Input should be", "must be")
     rule = rule[0].lower() + rule[1:]
-    return f"{key}: {rule}, got {value!r}; {description or 'see jobs/ for examples'}"
+    return f"{key}: {rule}, got {value!r}; correct it ({description or 'see jobs/ for examples'})"
+
+
+def _describe_tag(key: str, error: dict[str, Any]) -> str:
+    """One line where a task has no name, or an unknown one."""
+    known = sorted(_task_models())
+    rule = f"{key}.name: must be one of {', '.join(known)}"
+    if error["type"] == "union_tag_not_found":
+        return f"{rule}, got nothing; add it"
+    tag = error["ctx"]["tag"]
+    close = get_close_matches(tag, known, n=1)
+    return f"{rule}, got {tag!r}; {f'did you mean {close[0]}?' if close else 'choose one of these'}"
 
 
 def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, list[str], str]:
