@@ -142,7 +142,12 @@ def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> Estimate:
 def _accuracy(outputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None) -> Estimate:
     _check_logits(outputs, targets)
     correct = (np.argmax(outputs, axis=-1) == targets).astype(np.float64)
-    return _weighted_mean(correct, _checked_weights(weights, targets))
+    value, standard_error = _weighted_mean(correct, _checked_weights(weights, targets))
+    if standard_error == 0.0:
+        # All right, or all wrong: no certainty. One opposite sample in n + 2 is conceded.
+        rate = 1 / (len(targets) + 2)
+        standard_error = math.sqrt(rate * (1 - rate) / len(targets))
+    return value, standard_error
 
 
 def _symbol_error_rate(

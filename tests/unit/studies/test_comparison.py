@@ -8,13 +8,13 @@ from qrnn_qiskit.learning.training import evaluating
 from qrnn_qiskit.studies import RunDirectory, compare_on_aer
 from tests.unit.studies.jobs import FEEDFORWARD, HOST, spec_of
 
-NUM_SHOTS = 2000
+NUM_SHOTS = 1000
 
 
 def make(settings, **changes):
     spec = spec_of(
-        settings, aer__num_shots=NUM_SHOTS, aer__num_samples=3, aer__calibration_shots=2000,
-        aer__mitigations=["local"], **changes,
+        settings, aer__num_shots=NUM_SHOTS, aer__num_samples=3, aer__calibration_shots=1000,
+        **{"aer__mitigations": ["local"], **changes},
     )  # fmt: skip
     task = spec.task.load()
     return spec, task, spec.model.build_model(task, 3)
@@ -27,7 +27,7 @@ def deviations(found, expected, num_shots):
 
 
 def test_readouts_on_ideal_aer_are_the_models_without_dropout():
-    """2000 shots, 5 standard errors. Wrong models: other samples' readouts, and with dropout."""
+    """1000 shots, 5 standard errors. Wrong models: other samples' readouts, and with dropout."""
     spec, task, model = make(FEEDFORWARD, model__dropout=0.5)
     inputs = torch.from_numpy(task.test.inputs[:3])
     model.train()
@@ -64,8 +64,8 @@ def test_rows_are_the_heads_answer_to_the_readouts():
 
 
 def test_first_timestep_of_the_host_loop_is_the_models_without_dropout():
-    """Later angles depend on the shots before. 2000 shots, 5 standard errors; wrong: dropout."""
-    spec, task, model = make(HOST, model__dropout=0.5)
+    """Later angles depend on the shots before. 1000 shots, 5 standard errors; wrong: dropout."""
+    spec, task, model = make(HOST, model__dropout=0.5, aer__mitigations=[])
     inputs = torch.from_numpy(task.test.inputs[:3])
     comparison = compare_on_aer(model, task, spec.aer, ideal=True)
     ideal = comparison.sampled[0]

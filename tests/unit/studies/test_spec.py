@@ -30,7 +30,9 @@ def test_a_job_file_says_what_its_settings_say(tmp_path):
     spec = spec_of(FEEDFORWARD)
     assert spec.task.num_timesteps == 4
     assert spec.model.readouts[0].pauli == "Z"
-    assert spec.model.readouts[0].strength_rad == pytest.approx(math.pi / 2)
+    assert spec.model.readouts[0].strength_rad == 1.2
+    plain = spec_of(FEEDFORWARD, model__readouts=[{"anchor": 0}])
+    assert plain.model.readouts[0].strength_rad == math.pi / 2
     assert spec.aer.mitigations == ("local", "m3")
     assert spec.has_control
     assert not spec_of(FEEDFORWARD, control=False).has_control

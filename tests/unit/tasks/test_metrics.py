@@ -111,3 +111,13 @@ CLASSES = np.zeros((4, 2), dtype=np.int64)
 def test_wrong_input_says_what_and_how(metric, outputs, targets, weights, message):
     with pytest.raises(InputError, match=message):
         metric(outputs, targets, weights)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_unanimous_samples_are_no_certainty(right):
+    """40 of 40: one opposite sample in 42 is conceded."""
+    targets = np.zeros(40, dtype=np.int64)
+    logits = np.tile([1.0, 0.0] if right else [0.0, 1.0], (40, 1))
+    value, standard_error = ACCURACY(logits, targets)
+    assert value == float(right)
+    assert standard_error == pytest.approx(np.sqrt(1 / 42 * 41 / 42 / 40))
