@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -187,7 +188,11 @@ def _command(name: str, job: Path, overrides: list[str] | None, runs: Path, *mor
 
 
 class _TerminalProgress:
-    """Progress bars on standard error; one line per stage where that is no terminal."""
+    """Progress bars on standard error; one line per stage where that is no terminal.
+
+    Ctrl-C is remembered, too: Python drops an exception that is raised in a callback of the
+    garbage collector, and then the next sign of progress raises it again.
+    """
 
     def __enter__(self) -> "_TerminalProgress":
         self._bars = Progress(
@@ -198,30 +203,42 @@ class _TerminalProgress:
             TextColumn("{task.fields[note]}"),
             console=_err,
         )
-        self._started = False
+        self._started = self._interrupted = False
+        self._handler_before = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        signal.signal(signal.SIGINT, self._handler_before)
         # Stopping what never started prints an empty line.
         if self._started:
             self._bars.stop()
 
     @contextmanager
     def stage(self, title: str, num_units: int, done: int = 0) -> Iterator["_Bar"]:
+        self.check_interrupted()
         self._bars.start()
         self._started = True
         task = self._bars.add_task(title, total=num_units, completed=done, note="")
-        yield _Bar(self._bars, task)
+        yield _Bar(self, self._bars, task)
+
+    def check_interrupted(self) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def say(self, line: str) -> None:
         self._bars.console.print(_escape(line), soft_wrap=True)
 
 
 class _Bar:
-    def __init__(self, bars: Progress, task: TaskID) -> None:
-        self._bars, self._task = bars, task
+    def __init__(self, progress: _TerminalProgress, bars: Progress, task: TaskID) -> None:
+        self._progress, self._bars, self._task = progress, bars, task
 
     def advance(self, note: str = "", units: int = 1) -> None:
+        self._progress.check_interrupted()
         self._bars.update(self._task, advance=units, note=_escape(note))
 
 

@@ -5,6 +5,8 @@ import json
 import re
 import shlex
 import shutil
+import signal
+from contextlib import suppress
 
 import pytest
 from qiskit import qasm3
@@ -245,6 +247,23 @@ def test_an_interruption_says_how_to_go_on(trained, monkeypatch, command, study,
     start = "interrupted; what is done is kept. Go on with: "
     assert line.startswith(start)
     assert shlex.split(line.removeprefix(start)) == ["qrnn", command, str(job), *options]
+
+
+def test_an_interruption_that_python_drops_is_raised_again(trained, monkeypatch):
+    def study(spec, *, progress, **options):
+        with progress.stage("some work", 2) as stage:
+            # What Python does if the signal arrives in a callback of the garbage collector.
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            stage.advance()
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(studies, "run_training", study)
+    before = signal.getsignal(signal.SIGINT)
+    result = qrnn("train", trained[0])
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1].startswith("interrupted; ")
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_help_names_every_command():
