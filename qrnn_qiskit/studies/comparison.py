@@ -1,13 +1,11 @@
 """A trained model on Aer: ideal, with a device's noise, and with readout error mitigated."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
-from qrnn_qiskit.compiling import CompiledProgram, compile_for_backend, compile_logical
-from qrnn_qiskit.devices import load_fake_backend, read_noise
 from qrnn_qiskit.estimation import (
     Mitigation,
     ReadoutCalibration,
@@ -15,14 +13,14 @@ from qrnn_qiskit.estimation import (
     estimate_steering_errors,
     run_calibration,
 )
-from qrnn_qiskit.execution import AerExecutor, Executor, SeedStream
+from qrnn_qiskit.execution import SeedStream
 from qrnn_qiskit.learning import QRNN, Evaluation, Readouts, ShotEngine, evaluate_outputs
 from qrnn_qiskit.learning.training import evaluating
 from qrnn_qiskit.plotting import RowKind
-from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
 from qrnn_qiskit.studies.spec import AerSpec
+from qrnn_qiskit.studies.targets import AerTarget, build_ideal_target, build_noisy_target
 from qrnn_qiskit.tasks import Split, Task
 
 # Samples read between two signs of progress; they do not change results.
@@ -73,45 +71,6 @@ class AerComparison:
     rows: tuple[ComparisonRow, ...]
     sampled: tuple[Sampled, ...]
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class AerTarget:
-    """An executor and the compiler that fits it."""
-
-    label: str
-    executor: Executor
-    compile_program: Callable[[SequenceProgram], CompiledProgram]
-
-
-def build_ideal_target(spec: AerSpec) -> AerTarget:
-    """Aer without noise, on the logical circuit."""
-    return AerTarget("Aer ideal", AerExecutor(device=spec.device), compile_logical)
-
-
-def build_noisy_target(spec: AerSpec) -> AerTarget:
-    """Aer with readout and gate errors of a device, on the circuit compiled for it."""
-    backend = load_fake_backend(spec.backend)
-
-    def compile_program(program: SequenceProgram) -> CompiledProgram:
-        level = spec.optimization_level
-        return compile_for_backend(program, backend, optimization_level=level, seed=spec.seed)
-
-    executor = AerExecutor(
-        lambda compiled: read_noise(backend, compiled.physical_qubits), device=spec.device
-    )
-    return AerTarget(f"Aer {spec.backend}", executor, compile_program)
-
-
-def check_target(spec: AerSpec, program: SequenceProgram) -> None:
-    """Refuses a backend that cannot run a program, before anything is spent on training.
-
-    Raises:
-        InputError: if the backend is unknown, too small or without the instructions needed.
-    """
-    # The shortest prefix that holds every instruction, branches included, compiles in no time.
-    shortest = min(program.num_timesteps, 2 + program.cell.feedback_delay)
-    build_noisy_target(spec).compile_program(program.prefix(shortest))
 
 
 def compare_on_aer(
@@ -166,151 +125,160 @@ def compare_on_aer(
     return AerComparison(tuple(rows), tuple(sampled), tuple(filter(None, dict.fromkeys(caveats))))
 
 
-class _CircuitReader:
+@dataclass
+class _Reader(ABC):
+    """Reads the samples of a split on one target, with one mitigation after another."""
+
+    model: QRNN
+    split: Split
+    spec: AerSpec
+    target: AerTarget
+    run: RunDirectory | None
+    progress: Progress
+    suffix: str
+    warning: str = ""
+
+    @abstractmethod
+    def read(self, mitigation: Mitigation) -> Sampled:
+        """The readouts of every sample."""
+
+    def label(self, mitigation: Mitigation) -> str:
+        added = "" if mitigation == "none" else f" + {mitigation}"
+        return f"{self.target.label}{self.suffix}{added}"
+
+    def load(self, name: str, **key: np.ndarray) -> dict[str, np.ndarray] | None:
+        """Arrays of an earlier run under the same settings and key."""
+        saved = self.run.load_arrays(_file_name(name)) if self.run is not None else None
+        if saved is None or saved.get("record_id") != np.array(self.spec.record_id):
+            return None
+        same = all(np.array_equal(saved.get(part, ()), value) for part, value in key.items())
+        return saved if same else None
+
+    def save(self, name: str, **arrays: np.ndarray) -> None:
+        if self.run is not None:
+            record_id = np.array(self.spec.record_id)
+            executor = np.array(self.target.executor.name)
+            self.run.save_arrays(_file_name(name), record_id=record_id, executor=executor, **arrays)
+
+
+@dataclass
+class _CircuitReader(_Reader):
     """Open and feedforward loops: one circuit per sample, its record read in several ways."""
 
-    def __init__(
-        self,
-        model: QRNN,
-        split: Split,
-        spec: AerSpec,
-        target: AerTarget,
-        run: RunDirectory | None,
-        progress: Progress,
-        suffix: str,
-    ) -> None:
-        self._model, self._split, self._spec = model, split, spec
-        self._target, self._run, self._progress = target, run, progress
-        self._label = target.label + suffix
-        self._compiled = target.compile_program(model.program)
+    def __post_init__(self) -> None:
+        self._compiled = self.target.compile_program(self.model.program)
         self._bits = self._load_or_run()
         self._calibration: ReadoutCalibration | None = None
-        self.warning = ""
+        if self.target.is_noisy:
+            self._calibration = self._load_or_calibrate()
+            self.warning = estimate_steering_errors(self.model.program, self._calibration).warning
 
     def read(self, mitigation: Mitigation) -> Sampled:
-        if mitigation != "none" and self._calibration is None:
-            seed = SeedStream(self._spec.seed).draw()
-            self._calibration = run_calibration(
-                self._target.executor, self._compiled, self._spec.calibration_shots, seed
-            )
-            self.warning = estimate_steering_errors(self._model.program, self._calibration).warning
         evaluator = ShotEvaluator(
             self._compiled,
-            self._target.executor,
-            self._spec.num_shots,
+            self.target.executor,
+            self.spec.num_shots,
             mitigation=mitigation,
             calibration=self._calibration,
         )
         estimate = evaluator.estimate_bits(self._bits)
-        like = self._model.head.weight
-        readouts = self._model.split_features(torch.from_numpy(estimate.value).to(like))
-        errors = self._model.split_features(torch.from_numpy(estimate.standard_error))
-        label = self._label + ("" if mitigation == "none" else f" + {mitigation}")
-        return Sampled(label, mitigation, readouts, errors.steps.numpy())
+        like = self.model.head.weight
+        readouts = self.model.split_features(torch.from_numpy(estimate.value).to(like))
+        errors = self.model.split_features(torch.from_numpy(estimate.standard_error))
+        return Sampled(self.label(mitigation), mitigation, readouts, errors.steps.numpy())
 
     def _load_or_run(self) -> np.ndarray:
-        name = self._label.replace(" ", "_").replace(",", "")
+        name = self.label("none")
         with torch.no_grad():
-            controls = self._model.controls(torch.from_numpy(self._split.inputs))
-        values = self._model.program.slots.values(controls.double().cpu().numpy())
-        num_bits = self._model.program.num_bits
-        saved = self._run.load_arrays(name) if self._run is not None else None
-        key = np.array(self._spec.record_id)
-        if (
-            saved is not None
-            and saved.get("record_id") == key
-            and np.array_equal(saved["slot_values"], values)
-        ):
-            return np.unpackbits(saved["bits"], axis=-1, count=num_bits)
+            controls = self.model.controls(torch.from_numpy(self.split.inputs))
+        values = self.model.program.slots.values(controls.double().cpu().numpy())
+        saved = self.load(name, slot_values=values)
+        if saved is not None:
+            return np.unpackbits(saved["bits"], axis=-1, count=self.model.program.num_bits)
         bits = []
-        num_samples = len(values)
-        with self._progress.stage(self._label, num_samples) as stage:
-            for start in range(0, num_samples, _SAMPLES_PER_CALL):
+        with self.progress.stage(name, len(values)) as stage:
+            for start in range(0, len(values), _SAMPLES_PER_CALL):
                 part = values[start : start + _SAMPLES_PER_CALL]
                 evaluator = ShotEvaluator(
                     self._compiled,
-                    self._target.executor,
-                    self._spec.num_shots,
-                    SeedStream(self._spec.seed, position=1 + start),
+                    self.target.executor,
+                    self.spec.num_shots,
+                    SeedStream(self.spec.seed, position=1 + start),
                 )
                 bits.append(evaluator.run_bits(part))
                 stage.advance(units=len(part))
         record = np.concatenate(bits)
-        if self._run is not None:
-            self._run.save_arrays(
-                name,
-                bits=np.packbits(record, axis=-1),
-                slot_values=values,
-                record_id=key,
-                program_id=np.array(self._model.program.program_id),
-                executor=np.array(self._target.executor.name),
-                physical_qubits=np.array(self._compiled.physical_qubits),
-            )
+        self.save(
+            name,
+            bits=np.packbits(record, axis=-1),
+            slot_values=values,
+            program_id=np.array(self.model.program.program_id),
+            physical_qubits=np.array(self._compiled.physical_qubits),
+        )
         return record
 
+    def _load_or_calibrate(self) -> ReadoutCalibration:
+        """Readout errors of the compiled circuit: they do not depend on what it is bound to."""
+        name = f"{self.target.label} calibration"
+        program_id = np.array(self.model.program.program_id)
+        num_shots = self.spec.calibration_shots
+        saved = self.load(name, program_id=program_id)
+        if saved is not None:
+            e0, e1, e0_error, e1_error = saved["rates"]
+            return ReadoutCalibration(e0, e1, e0_error, e1_error, num_shots)
+        with self.progress.stage(name, 1) as stage:
+            seed = SeedStream(self.spec.seed).draw()
+            found = run_calibration(self.target.executor, self._compiled, num_shots, seed)
+            stage.advance()
+        rates = np.stack((found.e0, found.e1, found.e0_error, found.e1_error))
+        self.save(name, rates=rates, program_id=program_id)
+        return found
 
-class _HostReader:
+
+@dataclass
+class _HostReader(_Reader):
     """The host loop: readouts decide later angles, so each mitigation is a run of its own."""
 
-    def __init__(
-        self,
-        model: QRNN,
-        split: Split,
-        spec: AerSpec,
-        target: AerTarget,
-        run: RunDirectory | None,
-        progress: Progress,
-        suffix: str,
-    ) -> None:
-        self._model, self._split, self._spec = model, split, spec
-        self._target, self._run, self._progress = target, run, progress
-        self._label = target.label + suffix
-        self.warning = (
-            "in the host loop mitigated readouts steer the controller; gate errors remain"
-        )
+    def __post_init__(self) -> None:
+        if self.target.is_noisy:
+            self.warning = "in the host loop misread bits steer the controller, unless mitigated"
 
     def read(self, mitigation: Mitigation) -> Sampled:
-        label = self._label + ("" if mitigation == "none" else f" + {mitigation}")
-        name = label.replace(" ", "_").replace(",", "")
-        inputs = self._split.inputs
-        like = self._model.head.weight
-        saved = self._run.load_arrays(name) if self._run is not None else None
-        key = np.array(self._spec.record_id)
-        if (
-            saved is not None
-            and saved.get("record_id") == key
-            and np.array_equal(saved["weights"], _weights(self._model))
-        ):
-            steps = torch.from_numpy(saved["steps"]).to(like)
-            return Sampled(label, mitigation, Readouts(steps, like.new_zeros(len(steps), 0)), None)
+        name = self.label(mitigation)
+        weights = _weights(self.model)
+        saved = self.load(name, weights=weights)
+        if saved is None:
+            steps = self._read(name, mitigation)
+            self.save(name, steps=steps.double().numpy(), weights=weights)
+        else:
+            steps = torch.from_numpy(saved["steps"]).to(self.model.head.weight)
+        return Sampled(name, mitigation, Readouts(steps, steps.new_zeros(len(steps), 0)), None)
+
+    def _read(self, name: str, mitigation: Mitigation) -> torch.Tensor:
         engine = ShotEngine(
-            self._target.executor,
-            self._spec.num_shots,
-            self._target.compile_program,
+            self.target.executor,
+            self.spec.num_shots,
+            self.target.compile_program,
             mitigation=mitigation,
-            calibration_shots=self._spec.calibration_shots,
-            seed=self._spec.seed,
+            calibration_shots=self.spec.calibration_shots,
+            seed=self.spec.seed,
         )
+        inputs = self.split.inputs
         parts = []
-        before, self._model.engine = self._model.engine, engine
+        before, self.model.engine = self.model.engine, engine
         try:
-            with self._progress.stage(label, len(inputs)) as stage, torch.no_grad():
+            with self.progress.stage(name, len(inputs)) as stage, torch.no_grad():
                 for start in range(0, len(inputs), _SAMPLES_PER_CALL):
                     part = torch.from_numpy(inputs[start : start + _SAMPLES_PER_CALL])
-                    parts.append(self._model.read(part).steps)
+                    parts.append(self.model.read(part).steps)
                     stage.advance(units=len(part))
         finally:
-            self._model.engine = before
-        steps = torch.cat(parts)
-        if self._run is not None:
-            self._run.save_arrays(
-                name,
-                steps=steps.double().numpy(),
-                weights=_weights(self._model),
-                record_id=key,
-                executor=np.array(self._target.executor.name),
-            )
-        return Sampled(label, mitigation, Readouts(steps, steps.new_zeros(len(steps), 0)), None)
+            self.model.engine = before
+        return torch.cat(parts)
+
+
+def _file_name(label: str) -> str:
+    return label.replace(" ", "_").replace(",", "")
 
 
 def _weights(model: QRNN) -> np.ndarray:

@@ -5,7 +5,7 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.learning import (
     QRNN,
     EpochDone,
-    ShotEngine,
     StepDone,
     Trainer,
-    TrainingSpec,
     evaluate_model,
 )
 from qrnn_qiskit.learning.training import evaluating
@@ -27,34 +25,17 @@ from qrnn_qiskit.studies.comparison import (
     AerComparison,
     ComparisonRow,
     Sampled,
-    build_noisy_target,
-    check_target,
     compare_on_aer,
 )
+from qrnn_qiskit.studies.device_loop import DeviceLoopResult, train_on_device
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
-from qrnn_qiskit.studies.spec import AerSpec, DeviceLoopSpec, JobSpec
-from qrnn_qiskit.tasks import Split, Task
+from qrnn_qiskit.studies.spec import AerSpec, JobSpec
+from qrnn_qiskit.studies.targets import check_target
+from qrnn_qiskit.tasks import Task
 
 # A step of the exact engine takes milliseconds, one of a device seconds: save by the clock.
 _SECONDS_BETWEEN_CHECKPOINTS = 10.0
-
-
-@dataclass(frozen=True)
-class DeviceLoopResult:
-    """A few training steps with noisy Aer in the loop.
-
-    Attributes:
-        losses: of each step's batch, as measured.
-        damping: fitted by the surrogate, per timestep and final basis; empty for others.
-        residual_rms: of measured against damped exact readouts, the surrogate's bias and noise.
-        gradient: estimator used.
-    """
-
-    losses: tuple[float, ...]
-    damping: tuple[float, ...]
-    residual_rms: float
-    gradient: str
 
 
 @dataclass(frozen=True)
@@ -123,7 +104,7 @@ def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progre
         rows += comparison.rows
     figures = _draw(run, model, task, history, comparison, spec.aer)
     if spec.aer is not None and spec.device_loop is not None:
-        loop_result, tuned = _train_on_device(spec, model, task, run, progress)
+        loop_result, tuned = train_on_device(spec, model, task, run, progress)
         suffix = f", {spec.device_loop.steps} steps in the loop"
         mitigation = spec.device_loop.mitigation
         again = spec.aer.model_copy(update={"mitigations": (mitigation,)})
@@ -281,72 +262,6 @@ def _baseline_rows(task: Task) -> list[ComparisonRow]:
         )
         for baseline in task.baselines
     ]
-
-
-def _train_on_device(
-    spec: JobSpec, model: QRNN, task: Task, run: RunDirectory, progress: Progress
-) -> tuple[DeviceLoopResult, QRNN]:
-    """A copy of the model after a few optimiser steps whose readouts come from noisy Aer."""
-    assert spec.aer is not None
-    assert spec.device_loop is not None
-    loop = spec.device_loop
-    tuned = spec.model.build_model(task, spec.training.seed)
-    tuned.load_state_dict(model.state_dict())
-    tuned.engine = build_device_engine(spec.aer, loop)
-    short = TrainingSpec(
-        epochs=loop.steps,
-        batch_size=loop.batch_size,
-        learning_rate=loop.learning_rate,
-        schedule="constant",
-        max_steps=loop.steps,
-        seed=spec.training.seed,
-    )
-    # Validation would cost shots: the loop takes its few steps out of one long epoch.
-    trainer = Trainer(tuned, replace(task, train=_repeat(task.train, loop)), short)
-    checkpoint = f"device_loop-{spec.spec_id}.pt"
-    state = run.load_checkpoint(checkpoint, spec.spec_id)
-    losses: list[float] = []
-    if state is not None:
-        losses = list(state.pop("losses"))
-        trainer.load_state_dict(state)
-    with progress.stage(f"train on Aer {spec.aer.backend}", loop.steps, len(losses)) as stage:
-        for event in trainer.run():
-            if isinstance(event, StepDone):
-                losses.append(event.loss)
-                stage.advance(f"loss {event.loss:.3f}")
-                state = {**trainer.state_dict(), "losses": list(losses)}
-                run.save_checkpoint(checkpoint, spec.spec_id, state)
-    fits = tuned.engine.surrogates()
-    bias = fits[-1].bias if fits else None
-    result = DeviceLoopResult(
-        losses=tuple(losses),
-        damping=bias.damping if bias else (),
-        residual_rms=bias.residual_rms if bias else float("nan"),
-        gradient=loop.gradient,
-    )
-    return result, tuned
-
-
-def build_device_engine(aer: AerSpec, loop: DeviceLoopSpec) -> ShotEngine:
-    """Noisy Aer as the engine of a model that trains."""
-    target = build_noisy_target(aer)
-    return ShotEngine(
-        target.executor,
-        loop.num_shots,
-        target.compile_program,
-        mitigation=loop.mitigation,
-        gradient=loop.gradient,
-        last_timesteps=loop.last_timesteps,
-        num_directions=loop.num_directions,
-        calibration_shots=aer.calibration_shots,
-        seed=aer.seed,
-    )
-
-
-def _repeat(split: Split, loop: DeviceLoopSpec) -> Split:
-    """Enough samples for one epoch to hold more batches than the loop takes."""
-    needed = (loop.steps + 1) * loop.batch_size
-    return split.take(torch.arange(needed).remainder(split.num_samples).numpy())
 
 
 def _draw(
