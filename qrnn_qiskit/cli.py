@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import signal
 import sys
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from qrnn_qiskit.studies import ComparisonRow, TrainResult
 
 # Progress and messages go to standard error, so that --json leaves pure JSON on standard output.
-_err = Console(stderr=True, highlight=False)
+# Where standard error is no terminal, its lines need not be cut to a default width.
+_err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120)
 _out = Console(highlight=False)
 
 app = typer.Typer(
@@ -61,7 +63,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a job's model, compare it on Aer, and print one table."""
-    with _clear_errors(_command("train", job, overrides, runs, "--resume")):
+    with _clear_errors(job, _command("train", job, overrides, runs, "--resume")):
         from qrnn_qiskit.studies import load_job, run_training
 
         spec = load_job(job, tuple(overrides or ()))
@@ -93,7 +95,7 @@ def infer(
     run: RunPath = None,
 ) -> None:
     """Run a trained model on the test split and write its predictions."""
-    with _clear_errors(_command("infer", job, overrides, runs, f"--engine={engine}")):
+    with _clear_errors(job, _command("infer", job, overrides, runs, f"--engine={engine}")):
         from qrnn_qiskit.studies import load_job, run_inference
 
         spec = load_job(job, tuple(overrides or ()))
@@ -126,7 +128,7 @@ def circuit(
     png: Annotated[Path | None, typer.Option(help="Draw to this PNG file.")] = None,
 ) -> None:
     """Draw a job's dynamic circuit, or print it as OpenQASM 3."""
-    with _clear_errors(_command("circuit", job, overrides, runs)):
+    with _clear_errors(job, _command("circuit", job, overrides, runs)):
         from qrnn_qiskit import plotting
         from qrnn_qiskit.studies import build_circuit_view, load_job
 
@@ -165,12 +167,15 @@ def circuit(
 
 
 @contextmanager
-def _clear_errors(again: str) -> Iterator[None]:
+def _clear_errors(job: Path, again: str) -> Iterator[None]:
     """Input errors as one line and exit code 2; Ctrl-C says how to go on."""
     try:
         yield
     except InputError as error:
         line = " ".join(str(error).split("\n"))
+        # What only a study can find wrong with a key does not know the file that the key is in.
+        if re.match(r"(task|model|training|aer|device_loop)\.", line):
+            line = f"{job}: {line}"
         _err.print(f"[bold red]error[/] {_escape(line)}", soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:

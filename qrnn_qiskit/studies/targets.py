@@ -8,6 +8,7 @@ from qiskit.providers import BackendV2
 
 from qrnn_qiskit.compiling import CompiledProgram, compile_for_backend, compile_logical
 from qrnn_qiskit.devices import load_fake_backend, read_noise
+from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, Executor
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.spec import AerSpec
@@ -55,7 +56,10 @@ def check_target(spec: AerSpec, program: SequenceProgram) -> None:
     """
     # The shortest prefix that holds every instruction, branches included, compiles in no time.
     shortest = min(program.num_timesteps, 2 + program.cell.feedback_delay)
-    build_noisy_target(spec).compile_program(program.prefix(shortest))
+    try:
+        build_noisy_target(spec).compile_program(program.prefix(shortest))
+    except InputError as error:
+        raise InputError(f"aer.{error}") from error
 
 
 # A study asks for the same circuit several times: before, in and after training on a device.
