@@ -30,7 +30,7 @@ class TrainingSpec(BaseModel):
 
     epochs: int = Field(10, ge=1, description="passes over the training set")
     batch_size: int = Field(32, ge=1, description="sequences per optimiser step")
-    learning_rate: float = Field(0.01, gt=0, description="of Adam, at the start")
+    learning_rate: float = Field(0.01, gt=0, le=100, description="of Adam, at the start")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     clip_norm: float = Field(1.0, gt=0, description="bound on the norm of the gradient")

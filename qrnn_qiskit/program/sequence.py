@@ -125,6 +125,19 @@ class SequenceProgram:
             + len(self.final_bases) * self.final_parities.size
         )
 
+    @property
+    def readout_names(self) -> tuple[str, ...]:
+        """What the numbers z_t of a timestep are, for tables and figures.
+
+        Pauli expectations of every memory qubit in the `host` loop, else readout parities.
+        """
+        if self.cell.loop == "host":
+            qubits = range(self.cell.ansatz.num_memory)
+            return tuple(f"<{basis}_{q}>" for basis in self.final_bases for q in qubits)
+        single = [f"{readout.pauli}_{readout.anchor}" for readout in self.cell.readouts]
+        subsets = self.readout_parities.subsets
+        return tuple("<" + " ".join(single[bit] for bit in bits) + ">" for bits in subsets)
+
     @cached_property
     def record(self) -> tuple[RecordBit, ...]:
         """Every classical bit in the order of the circuit's bits."""

@@ -15,6 +15,10 @@ from qrnn_qiskit.program import Ansatz, CellSpec, SequenceProgram
 from qrnn_qiskit.program.readout import PAULI_MATRICES
 from qrnn_qiskit.simulate.first_order import refuse_double_backward
 from qrnn_qiskit.simulate.kernel import CellKernel, build_torch_kernel
+from qrnn_qiskit.simulate.memory import require_memory
+
+# Samples are independent: without a gradient they are computed a few at a time.
+_BYTES_WITHOUT_GRADIENT = 2**29
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ def run_density(
     Cost: T 2^(a (h + d)) 8^n operations a sample, T 2^(a h) 4^n numbers.
 
     Raises:
-        InputError: if the program is a `host` one or the table has another shape.
+        InputError: if the program is a `host` one, the table has another shape, or the states do
+            not fit into memory.
 
     Example:
         >>> from qrnn_qiskit.program import Readout
@@ -74,6 +79,21 @@ def run_density(
     table = table.to(dtype=dtype or table.dtype, device=device or table.device)
     if strengths_rad is None:
         strengths_rad = torch.from_numpy(program.strengths_rad)
+    step = _samples_at_once(program, table, strengths_rad)
+    if step < len(table):
+        parts = [
+            run_density(
+                program,
+                table[start : start + step],
+                strengths_rad,
+                initial_state=_take(initial_state, slice(start, start + step)),
+                kernel=kernel,
+            )
+            for start in range(0, len(table), step)
+        ]
+        return SequenceProbabilities(
+            torch.cat([part.outcomes for part in parts]), torch.cat([part.final for part in parts])
+        )
     measure = _Measurement(cell, strengths_rad.to(table))
     if cell.loop == "feedforward" and cell.steered == "rotations":
         steered = torch.tensor(cell.ansatz.steered_angles, device=table.device)
@@ -106,6 +126,38 @@ def cell_unitaries(ansatz: Ansatz, angles: Tensor, kernel: CellKernel | None = N
     planes = _Unitary.apply(angles.reshape(-1, ansatz.num_angles), ansatz, kernel)
     unitaries = torch.view_as_complex(planes)
     return unitaries.view(*angles.shape[:-1], *unitaries.shape[1:])
+
+
+def _samples_at_once(program: SequenceProgram, table: Tensor, strengths_rad: Tensor) -> int:
+    """How many samples are computed together: all, if a gradient has to go back through them.
+
+    Raises:
+        InputError: if they do not fit into memory.
+    """
+    cell = program.cell
+    matrix = 2 * table.element_size() * 4**cell.ansatz.num_memory
+    window = cell.history + cell.feedback_delay if cell.loop == "feedforward" else 0
+    with_gradient = torch.is_grad_enabled() and (table.requires_grad or strengths_rad.requires_grad)
+    # Unitaries are built planar, then turned: two copies. Of the densities there are about four
+    # at once, which autograd keeps for every timestep.
+    num_unitaries = 2 * program.num_timesteps * cell.num_outcomes
+    num_densities = 4 * 2 ** (cell.num_readouts * (window + 1))
+    kept = program.num_timesteps if with_gradient else 1
+    num_bytes = matrix * (num_unitaries + num_densities * kept)
+    step = len(table) if with_gradient else max(1, _BYTES_WITHOUT_GRADIENT // num_bytes)
+    require_memory(
+        num_bytes * min(step, len(table)),
+        table.device,
+        f"{cell.ansatz.num_memory} memory qubits and {cell.num_outcomes} outcomes",
+        "use a smaller batch_size, fewer memory qubits, readouts or history, or the host loop",
+    )
+    return step
+
+
+def _take(initial_state: Tensor | None, samples: slice) -> Tensor | None:
+    if initial_state is None or initial_state.ndim == 2:
+        return initial_state
+    return initial_state[samples]
 
 
 def _forget_unused(program: SequenceProgram, timestep: int, rho: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from qrnn_qiskit.errors import require
 from qrnn_qiskit.program import Ansatz
 from qrnn_qiskit.simulate.first_order import refuse_double_backward
 from qrnn_qiskit.simulate.kernel import CellKernel, build_torch_kernel
+from qrnn_qiskit.simulate.memory import require_memory
 
 
 @dataclass
@@ -73,8 +74,18 @@ def start_host(
         dtype: real type of the planes, `torch.float32` or `torch.float64`.
         device: where to compute.
         kernel: replaces the torch kernel.
+
+    Raises:
+        InputError: if the initial state has another size, or the states do not fit into memory.
     """
     dimension = 2**ansatz.num_memory
+    require_memory(
+        # The first and the last state, and state and adjoint while gates are undone.
+        8 * dimension * batch_size * torch.finfo(dtype).bits // 4,
+        torch.device(device),
+        f"{ansatz.num_memory} memory qubits",
+        "use a smaller batch_size or fewer memory qubits",
+    )
     if initial_state is None:
         planes = torch.zeros((2, dimension, 1, batch_size), dtype=dtype, device=device)
         planes[0, 0] = 1.0

@@ -36,6 +36,8 @@ from qrnn_qiskit.tasks import Task
 
 # A step of the exact engine takes milliseconds, one of a device seconds: save by the clock.
 _SECONDS_BETWEEN_CHECKPOINTS = 10.0
+# Readouts in one figure: more are too small to read.
+_MOST_PANELS = 8
 
 
 @dataclass(frozen=True)
@@ -294,24 +296,12 @@ def draw_trajectories(
     for found in sampled:
         error = None if found.steps_error is None else found.steps_error[sample]
         series[found.label] = (found.readouts.steps[sample].double().numpy(), error)
-    names = readout_names(model)
+    names = model.program.readout_names[:_MOST_PANELS]
     shown = {
         label: (value[:, : len(names)], None if error is None else error[:, : len(names)])
         for label, (value, error) in series.items()
     }
     return plotting.plot_trajectories(shown, names, f"Readouts of test sample {sample}")
-
-
-def readout_names(model: QRNN, most: int = 8) -> list[str]:
-    """Names of the readouts of one timestep, at most the first few."""
-    cell = model.program.cell
-    if cell.loop == "host":
-        qubits = range(cell.ansatz.num_memory)
-        names = [f"<{pauli}_{qubit}>" for pauli in "XYZ" for qubit in qubits]
-        return names[:most]
-    subsets = model.program.readout_parities.subsets
-    single = [f"{readout.pauli}_{readout.anchor}" for readout in cell.readouts]
-    return ["<" + " ".join(single[bit] for bit in subset) + ">" for subset in subsets][:most]
 
 
 def _draw_comparison(run: RunDirectory, rows: list[ComparisonRow], task: Task) -> Path:

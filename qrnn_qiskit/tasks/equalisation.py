@@ -47,7 +47,7 @@ class EqualisationSpec(GeneratedTaskSettings):
     """
 
     name: Literal["equalisation"] = "equalisation"
-    num_timesteps: int = Field(default=16, ge=2, description="Symbols in a sequence.")
+    num_timesteps: int = Field(default=16, ge=2, le=100_000, description="Symbols in a sequence.")
     snr_db: float = Field(
         default=20.0, ge=-20, le=100, description="Noise power in dB below unit power."
     )

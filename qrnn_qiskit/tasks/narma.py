@@ -39,7 +39,7 @@ class NarmaSpec(GeneratedTaskSettings):
 
     name: Literal["narma"] = "narma"
     order: Literal[5, 10] = Field(default=5, description="Timesteps that the recursion looks back.")
-    num_timesteps: int = Field(default=20, ge=2, description="Length of a window.")
+    num_timesteps: int = Field(default=20, ge=2, le=100_000, description="Length of a window.")
     num_washout: int | None = Field(
         default=None, ge=0, description="Timesteps without weight at the start; none: the order."
     )

@@ -30,7 +30,7 @@ class ParitySpec(GeneratedTaskSettings):
     """
 
     name: Literal["parity"] = "parity"
-    num_timesteps: int = Field(default=12, ge=2, description="Bits in a sequence.")
+    num_timesteps: int = Field(default=12, ge=2, le=100_000, description="Bits in a sequence.")
     delay: int = Field(default=1, ge=0, description="Age of the newest bit in the parity.")
     order: int = Field(default=2, ge=1, description="How many consecutive bits are added.")
     encoding: Literal["sign", "bit"] = Field(

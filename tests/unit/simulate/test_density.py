@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.simulate import run_density
+from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
+from qrnn_qiskit.simulate import density, run_density, start_host
 from tests.programs import (
     bind,
     controls_of,
@@ -148,3 +149,30 @@ def test_wrong_shapes_and_loops_are_refused(rng):
     host = host_program("line")
     with pytest.raises(InputError, match="use start_host"):
         run_density(host, torch.zeros(1, *host.table_shape))
+
+
+def test_samples_computed_a_few_at_a_time_are_the_same(rng, monkeypatch):
+    program = dynamic_program(rng, "brick", "feedforward", "rotations", 1, 1, 0)
+    table = torch.from_numpy(random_table(rng, program, batch=7))
+    dimension = 2**program.cell.ansatz.num_memory
+    vectors = torch.from_numpy(rng.normal(size=(7, dimension)) + 0j)
+    vectors = vectors / vectors.norm(dim=1, keepdim=True)
+    states = vectors[:, :, None] * vectors[:, None, :].conj()
+    together = run_density(program, table, initial_state=states)
+    monkeypatch.setattr(density, "_BYTES_WITHOUT_GRADIENT", 200_000)
+    apart = run_density(program, table, initial_state=states)
+    torch.testing.assert_close(apart.outcomes, together.outcomes, rtol=0, atol=1e-14)
+    torch.testing.assert_close(apart.final, together.final, rtol=0, atol=1e-14)
+    monkeypatch.setattr(density, "_BYTES_WITHOUT_GRADIENT", 1)
+    alone = run_density(program, table, initial_state=states)
+    torch.testing.assert_close(alone.final, together.final, rtol=0, atol=1e-14)
+
+
+def test_what_cannot_fit_into_memory_is_refused_before_it_is_tried():
+    cell = CellSpec(Ansatz("brick", 12), (Readout("Z", 0), Readout("Z", 11)))
+    program = SequenceProgram(cell, 8)
+    table = torch.zeros(32, *program.table_shape, requires_grad=True)
+    with pytest.raises(InputError, match=r"12 memory qubits and 4 outcomes: must fit into the"):
+        run_density(program, table)
+    with pytest.raises(InputError, match=r"40 memory qubits: must fit into the .* fewer memory"):
+        start_host(Ansatz("brick", 40), batch_size=1)
