@@ -286,9 +286,13 @@ def _print_notes(warnings: tuple[str, ...]) -> None:
 
 
 def _with_error(value: float, error: float) -> str:
+    """Three decimals, or as many as it takes to show the error's first digit."""
     if math.isnan(value):
         return "-"
-    return f"{value:.3f}" if math.isnan(error) or error == 0 else f"{value:.3f} ± {error:.3f}"
+    if math.isnan(error) or error == 0:
+        return f"{value:.3f}"
+    decimals = min(max(3, -math.floor(math.log10(error))), 9)
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def _save_figure(figure: Any, path: Path) -> None:
