@@ -4,8 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# Small tensors gain nothing from several threads and lose much when cores are shared.
-export OMP_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 
 .DEFAULT_GOAL := help
@@ -31,7 +29,7 @@ test: $(INSTALLED) ## Format, lint, types, tests, doctests, notebooks.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist worksteal --doctest-modules qrnn_qiskit tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --doctest-modules qrnn_qiskit tests
 
 format: $(INSTALLED) ## Format and fix what can be fixed.
 	$(BIN)/ruff format .
