@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +30,6 @@ def test_records_do_not_depend_on_threads():
     other = subprocess.run(
         [sys.executable, "-c", "from tests.integration.test_threads import record_digest as d; "
          "print(d(2))"],
-        env=environment, capture_output=True, text=True, check=True,
+        env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert other.stdout.strip() == record_digest(1)
