@@ -79,7 +79,7 @@ def test_stored_outputs_are_clean(path):
     check_outputs(notebook)
 
 
-@pytest.mark.parametrize("text", ["in /tmp/run-1", "/work/main/x.py", "'/root'", "at (/home/me)"])
+@pytest.mark.parametrize("text", ["in /tmp/run-1", "/opt/me/x.py", "'/root'", "at (/home/me)"])
 def test_machine_paths_are_found(text):
     assert MACHINE_PATH.search(text)
 
