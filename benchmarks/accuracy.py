@@ -59,7 +59,7 @@ def predict_unentangled(model: QRNN, inputs: np.ndarray) -> np.ndarray:
     table = controls[:, : program.num_table_angles].view(-1, *program.table_shape)
     table[..., ~torch.tensor(program.cell.ansatz.steered_angles)] = 0.0
     readouts = model.split_features(exact_features(program, controls))
-    return model.head(model.view_readouts(readouts)).double().numpy()
+    return model.answer(readouts).double().numpy()
 
 
 def read_results(path: Path) -> list[dict[str, str]]:

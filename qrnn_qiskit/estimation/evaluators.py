@@ -122,14 +122,16 @@ class ShotEvaluator:
         num_bases = len(self.program.final_bases)
         num_rows = len(bits) // num_bases
         chosen = mitigation or self.mitigation
-        by_basis = estimate_sequence(self.program, bits, chosen, self.calibration)
-        pooled = by_basis
-        if num_bases > 1:
-            # Shots are pooled, not estimates averaged: the error of the calibration is common to
-            # all bases and must not shrink with their number.
-            bits = bits.reshape(num_bases, num_rows, *bits.shape[1:]).swapaxes(0, 1)
-            bits = bits.reshape(num_rows, -1, bits.shape[-1])
-            pooled = estimate_sequence(self.program, bits, chosen, self.calibration)
+        # Shots are pooled, not estimates averaged: the error of the calibration is common to all
+        # bases and must not shrink with their number.
+        pooled = bits.reshape(num_bases, num_rows, *bits.shape[1:]).swapaxes(0, 1)
+        estimate = estimate_sequence(
+            self.program,
+            bits,
+            chosen,
+            self.calibration,
+            readout_bits=pooled.reshape(num_rows, -1, bits.shape[-1]),
+        )
 
         def features(
             readouts: NDArray[np.float64], final: NDArray[np.float64]
@@ -140,7 +142,7 @@ class ShotEvaluator:
             )
 
         return OutcomeEstimate(
-            features(pooled.readouts.value, by_basis.final.value),
-            features(pooled.readouts.standard_error, by_basis.final.standard_error),
+            features(estimate.readouts.value, estimate.final.value),
+            features(estimate.readouts.standard_error, estimate.final.standard_error),
             chosen,
         )

@@ -50,6 +50,8 @@ def estimate_sequence(
     bits: NDArray[np.uint8],
     mitigation: Mitigation = "none",
     calibration: ReadoutCalibration | None = None,
+    *,
+    readout_bits: NDArray[np.uint8] | None = None,
 ) -> SequenceEstimate:
     """Parities of every timestep and of the final measurement, with standard errors.
 
@@ -62,6 +64,8 @@ def estimate_sequence(
         bits: `(num_rows, num_shots, num_bits)`.
         mitigation: `none`, `local` or `m3`.
         calibration: needed unless `none`.
+        readout_bits: read the timesteps from these rows instead, where rows of several final
+            bases pool their shots.
 
     Raises:
         InputError: if the bits do not fit, the mitigation is unknown, or its calibration missing.
@@ -83,10 +87,11 @@ def estimate_sequence(
             f"calibration: mitigation {mitigation!r} needs one, got None; "
             "run run_calibration(executor, compiled, num_shots)"
         )
+    pooled = bits if readout_bits is None else readout_bits
     a = program.cell.num_readouts
     groups = [range(a * t, a * (t + 1)) for t in range(program.num_timesteps)] if a else []
     readouts = [
-        _estimate_group(bits, group, program.readout_parities, mitigation, calibration)
+        _estimate_group(pooled, group, program.readout_parities, mitigation, calibration)
         for group in groups
     ]
     final_bits = range(a * program.num_timesteps, program.num_bits)
@@ -94,7 +99,7 @@ def estimate_sequence(
     if readouts:
         value, error = (np.stack(parts, axis=1) for parts in zip(*readouts, strict=True))
     else:
-        value = error = np.zeros((len(bits), program.num_timesteps, 0))
+        value = error = np.zeros((len(pooled), program.num_timesteps, 0))
     return SequenceEstimate(
         OutcomeEstimate(value, error, mitigation), OutcomeEstimate(*final, mitigation)
     )

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable
-from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,8 @@ class AerExecutor:
     """Runs requests on AerSimulator, ideal or with a device's readout and gate errors.
 
     Args:
-        noise: noise of the circuit's qubits, or a function that gives it for a compiled circuit;
-            ideal unless given.
+        noise: noise of the circuit's qubits, or a function that gives it for a compiled circuit
+            (asked once for each); ideal unless given.
         device: `CPU` or `GPU`.
         max_threads: threads that Aer may use; all cores unless given.
 
@@ -57,6 +57,8 @@ class AerExecutor:
                 "install the extra 'gpu' on a machine with CUDA 12, or use CPU"
             )
         self._noise = noise
+        # Reading a device's noise and building a model cost as much as hundreds of shots.
+        self._models: WeakKeyDictionary[CompiledProgram, NoiseModel] = WeakKeyDictionary()
         self._name = f"aer({noise.device})" if isinstance(noise, DeviceNoise) else "aer"
         self._simulator = AerSimulator(
             method="statevector",
@@ -105,14 +107,14 @@ class AerExecutor:
         return RunResult(bits, self.name, time.monotonic() - start)
 
     def _noise_model(self, compiled: CompiledProgram) -> NoiseModel | None:
-        if self._noise is None:
-            return None
+        if self._noise is None or compiled in self._models:
+            return self._models.get(compiled)
         noise = self._noise if isinstance(self._noise, DeviceNoise) else self._noise(compiled)
         self._name = f"aer({noise.device})"
         require(len(noise.qubits) == compiled.circuit.num_qubits, "noise",
                 f"must describe the circuit's {compiled.circuit.num_qubits} qubits",
                 len(noise.qubits), "use read_noise(backend, compiled.physical_qubits)")  # fmt: skip
-        return _cached_noise_model(noise)
+        return self._models.setdefault(compiled, build_noise_model(noise))
 
     def _call(
         self,
@@ -141,10 +143,6 @@ class AerExecutor:
             raise RuntimeError(f"Aer failed: {result.status}")
         width = circuit.num_clbits
         return np.stack([_unpack(item.data.memory, width) for item in result.results])
-
-
-# Building a model costs about as much as a hundred shots: keep the ones in use.
-_cached_noise_model = lru_cache(maxsize=32)(build_noise_model)
 
 
 def _spread_seed(seed: int) -> int:

@@ -95,7 +95,11 @@ class QRNN(nn.Module):
         Args:
             inputs: `(batch, num_timesteps, num_features)`.
         """
-        outputs: Tensor = self.head(self.view_readouts(self.read(inputs)))
+        return self.answer(self.read(inputs))
+
+    def answer(self, readouts: Readouts) -> Tensor:
+        """Outputs, shaped as those of `forward`, from readouts however they came about."""
+        outputs: Tensor = self.head(self.view_readouts(readouts))
         return outputs
 
     def read(self, inputs: Tensor) -> Readouts:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from qrnn_qiskit.learning.engines import ShotEngine
 from qrnn_qiskit.learning.qrnn import QRNN
 from qrnn_qiskit.tasks import Split, Task, loss
 
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+
 
 class TrainingSpec(BaseModel):
     """How a model is trained."""
@@ -30,7 +32,7 @@ class TrainingSpec(BaseModel):
 
     epochs: int = Field(10, ge=1, description="passes over the training set")
     batch_size: int = Field(32, ge=1, description="sequences per optimiser step")
-    learning_rate: float = Field(0.01, gt=0, le=100, description="of Adam, at the start")
+    learning_rate: LearningRate = Field(0.01, description="of Adam, at the start")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     clip_norm: float = Field(1.0, gt=0, description="bound on the norm of the gradient")
@@ -112,8 +114,7 @@ class Trainer:
         self._batch = 0
         self._loss_sum = 0.0
         self._best = _Best()
-        self._generator = torch.Generator().manual_seed(spec.seed)
-        self._dropout_state = self._generator.get_state()
+        self._dropout_state = torch.Generator().manual_seed(spec.seed).get_state()
 
     @property
     def batches_per_epoch(self) -> int:

@@ -73,8 +73,7 @@ def build_circuit_view(
 def _slot_values(model: QRNN, program: SequenceProgram, inputs: torch.Tensor) -> list[float]:
     """Angles of one sample: from the table, or in the `host` loop from an exact run."""
     if program.cell.loop == "host":
-        recorder = _AngleRecorder(model)
-        table = recorder.angles(inputs)[:, : program.num_timesteps]
+        table = _host_angles(model, inputs)[:, : program.num_timesteps]
     else:
         full = model.controls(inputs)
         num_table = model.program.num_table_angles
@@ -85,20 +84,14 @@ def _slot_values(model: QRNN, program: SequenceProgram, inputs: torch.Tensor) ->
     return values
 
 
-class _AngleRecorder:
-    """Watches the controller during an exact run of the `host` loop."""
-
-    def __init__(self, model: QRNN) -> None:
-        self._model = model
-
-    def angles(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Angles of each timestep, `(batch, num_timesteps, num_angles)`."""
-        seen: list[torch.Tensor] = []
-        hook = self._model.controller.register_forward_hook(
-            lambda module, arguments, output: seen.append(output)
-        )
-        try:
-            self._model.read(inputs)
-        finally:
-            hook.remove()
-        return torch.stack(seen, dim=1)
+def _host_angles(model: QRNN, inputs: torch.Tensor) -> torch.Tensor:
+    """What the controller says in an exact run, `(batch, num_timesteps, num_angles)`."""
+    seen: list[torch.Tensor] = []
+    hook = model.controller.register_forward_hook(
+        lambda module, arguments, output: seen.append(output)
+    )
+    try:
+        model.read(inputs)
+    finally:
+        hook.remove()
+    return torch.stack(seen, dim=1)

@@ -109,7 +109,7 @@ def compare_on_aer(
         for mitigation in dict.fromkeys(mitigations):
             with evaluating(model):
                 found = reading.read(mitigation)  # type: ignore[arg-type]
-                outputs = model.head(model.view_readouts(found.readouts)).double().numpy()
+                outputs = model.answer(found.readouts).double().numpy()
             sampled.append(found)
             result = evaluate_outputs(task, outputs, split)
             row = ComparisonRow.of(

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from qrnn_qiskit.learning import QRNN, evaluate_outputs, predict
+from qrnn_qiskit.learning import evaluate_outputs, predict
 from qrnn_qiskit.studies.comparison import ComparisonRow, compare_on_aer
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec
@@ -72,7 +72,8 @@ def run_inference(
             comparison = compare_on_aer(model, task, aer, run, progress or SilentProgress())
         rows, warnings = comparison.rows, comparison.warnings
         split = task.test.head(aer.num_samples)
-        outputs = _outputs(model, comparison.sampled[-1].readouts)
+        with torch.no_grad():
+            outputs = model.answer(comparison.sampled[-1].readouts).double().numpy()
     name = f"predictions-{engine}.csv"
     run.write_text(name, _predictions_csv(task, outputs, split))
     return InferResult(
@@ -83,12 +84,6 @@ def run_inference(
         warnings=warnings,
         wall_seconds=time.monotonic() - start,
     )
-
-
-@torch.no_grad()
-def _outputs(model: QRNN, readouts: Any) -> np.ndarray:
-    outputs: np.ndarray = model.head(model.view_readouts(readouts)).double().numpy()
-    return outputs
 
 
 def _predictions_csv(task: Task, outputs: np.ndarray, split: Split) -> str:

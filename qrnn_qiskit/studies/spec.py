@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.estimation import Mitigation
 from qrnn_qiskit.learning import QRNN, Activation, GradientName, HeadView, TrainingSpec, build_qrnn
+from qrnn_qiskit.learning.training import LearningRate
 from qrnn_qiskit.program import Ansatz, AnsatzName, CellSpec, Loop, Pauli, Readout, SequenceProgram
 from qrnn_qiskit.program.cell import Steered
 from qrnn_qiskit.tasks import Task, TaskSpec
@@ -143,7 +144,7 @@ class DeviceLoopSpec(BaseModel):
     steps: int = Field(4, ge=1, description="optimiser steps")
     batch_size: int = Field(16, ge=1, description="sequences per step")
     num_shots: int = Field(500, ge=1, description="of each sequence and final basis")
-    learning_rate: float = Field(0.001, gt=0, description="of Adam")
+    learning_rate: LearningRate = Field(0.001, description="of Adam")
     gradient: GradientName = Field("surrogate", description="surrogate, parameter_shift or spsa")
     last_timesteps: int | None = Field(None, ge=1, description="that parameter_shift shifts")
     num_directions: int = Field(8, ge=1, description="of spsa")

@@ -197,22 +197,22 @@ def _train(
     title: str,
 ) -> list[EpochDone]:
     trainer = Trainer(model, task, spec.training)
-    _resume(trainer, run, spec, f"{name}.pt")
+    state = run.load_checkpoint(f"{name}.pt", spec.training_id)
+    if state is not None:
+        trainer.load_state_dict(state)
     _drive(trainer, run, spec, progress, name, f"train {title}")
     return trainer.history
 
 
 def _drive(
     trainer: Trainer, run: RunDirectory, spec: JobSpec, progress: Progress, name: str, title: str
-) -> list[float]:
+) -> None:
     """Runs a trainer to its end with progress, checkpoints and a metrics file."""
-    losses = []
     saved_at = time.monotonic()
     with progress.stage(title, trainer.num_steps, trainer.step) as stage:
         note = ""
         for event in trainer.run():
             if isinstance(event, StepDone):
-                losses.append(event.loss)
                 stage.advance(note or f"loss {event.loss:.3f}")
                 if time.monotonic() - saved_at < _SECONDS_BETWEEN_CHECKPOINTS:
                     continue
@@ -226,13 +226,6 @@ def _drive(
             run.save_checkpoint(f"{name}.pt", spec.training_id, trainer.state_dict())
             saved_at = time.monotonic()
     run.save_checkpoint(f"{name}.pt", spec.training_id, trainer.state_dict())
-    return losses
-
-
-def _resume(trainer: Trainer, run: RunDirectory, spec: JobSpec, name: str) -> None:
-    state = run.load_checkpoint(name, spec.training_id)
-    if state is not None:
-        trainer.load_state_dict(state)
 
 
 def _history_csv(history: list[EpochDone]) -> str:

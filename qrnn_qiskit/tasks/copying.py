@@ -10,7 +10,6 @@ from pydantic import Field
 
 from qrnn_qiskit.tasks.metrics import CROSS_ENTROPY
 from qrnn_qiskit.tasks.spec import GeneratedTaskSettings
-from qrnn_qiskit.tasks.splitting import split_generators
 from qrnn_qiskit.tasks.task import Baseline, Split, Task
 
 
@@ -43,15 +42,15 @@ class CopyingSpec(GeneratedTaskSettings):
 
     def load(self) -> Task:
         """Task of kind ``sequence_classification``, metric cross-entropy in nats."""
-        train_rng, validation_rng, test_rng = split_generators(self.seed)
+        train, validation, test = self._draw_splits()
         symbol_names = tuple(f"symbol {index}" for index in range(self.num_symbols))
         return Task(
             name=self.name,
             kind="sequence_classification",
             num_outputs=self.num_symbols + 1,
-            train=self._draw(self.num_train, train_rng),
-            validation=self._draw(self.num_validation, validation_rng),
-            test=self._draw(self.num_test, test_rng),
+            train=train,
+            validation=validation,
+            test=test,
             metric=CROSS_ENTROPY,
             baselines=(self._memoryless(),),
             class_names=(*symbol_names, "blank"),

@@ -11,7 +11,6 @@ from qrnn_qiskit.errors import require
 from qrnn_qiskit.tasks.baselines import logistic_regression
 from qrnn_qiskit.tasks.metrics import SYMBOL_ERROR_RATE
 from qrnn_qiskit.tasks.spec import GeneratedTaskSettings
-from qrnn_qiskit.tasks.splitting import split_generators
 from qrnn_qiskit.tasks.task import Split, Task
 
 _SYMBOLS = np.array([-3.0, -1.0, 1.0, 3.0])
@@ -75,14 +74,13 @@ class EqualisationSpec(GeneratedTaskSettings):
 
     def load(self) -> Task:
         """Task of kind ``sequence_classification``, metric symbol error rate."""
-        train_rng, validation_rng, test_rng = split_generators(self.seed)
-        train, test = self._draw(self.num_train, train_rng), self._draw(self.num_test, test_rng)
+        train, validation, test = self._draw_splits()
         return Task(
             name=self.name,
             kind="sequence_classification",
             num_outputs=len(_SYMBOLS),
             train=train,
-            validation=self._draw(self.num_validation, validation_rng),
+            validation=validation,
             test=test,
             metric=SYMBOL_ERROR_RATE,
             baselines=tuple(

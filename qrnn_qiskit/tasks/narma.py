@@ -12,7 +12,6 @@ from qrnn_qiskit.errors import require
 from qrnn_qiskit.tasks.baselines import constant_mean, linear_regression
 from qrnn_qiskit.tasks.metrics import NRMSE
 from qrnn_qiskit.tasks.spec import GeneratedTaskSettings
-from qrnn_qiskit.tasks.splitting import split_generators
 from qrnn_qiskit.tasks.task import Split, Task
 
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.3, 0.05, 1.5, 0.1
@@ -61,14 +60,13 @@ class NarmaSpec(GeneratedTaskSettings):
 
     def load(self) -> Task:
         """Task of kind ``sequence_regression``, metric NRMSE."""
-        train_rng, validation_rng, test_rng = split_generators(self.seed)
-        train, test = self._draw(self.num_train, train_rng), self._draw(self.num_test, test_rng)
+        train, validation, test = self._draw_splits()
         return Task(
             name=self.name,
             kind="sequence_regression",
             num_outputs=1,
             train=train,
-            validation=self._draw(self.num_validation, validation_rng),
+            validation=validation,
             test=test,
             metric=NRMSE,
             baselines=(

@@ -11,7 +11,6 @@ from qrnn_qiskit.errors import require
 from qrnn_qiskit.tasks.baselines import majority_class
 from qrnn_qiskit.tasks.metrics import ACCURACY
 from qrnn_qiskit.tasks.spec import GeneratedTaskSettings
-from qrnn_qiskit.tasks.splitting import split_generators
 from qrnn_qiskit.tasks.task import Split, Task
 
 
@@ -55,14 +54,13 @@ class ParitySpec(GeneratedTaskSettings):
 
     def load(self) -> Task:
         """Task of kind ``sequence_classification``, metric accuracy."""
-        train_rng, validation_rng, test_rng = split_generators(self.seed)
-        train, test = self._draw(self.num_train, train_rng), self._draw(self.num_test, test_rng)
+        train, validation, test = self._draw_splits()
         return Task(
             name=self.name,
             kind="sequence_classification",
             num_outputs=2,
             train=train,
-            validation=self._draw(self.num_validation, validation_rng),
+            validation=validation,
             test=test,
             metric=ACCURACY,
             baselines=(majority_class(train, test, 2, ACCURACY),),
