@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 RowKind = Literal["exact", "sampled", "control", "baseline"]
 
-_BLUE, _VERMILION, _INK, _GREY = "#0072B2", "#D55E00", "#262626", "#6E6E6E"
-_KINDS = {"exact": (_BLUE, "D"), "sampled": (_VERMILION, "o"), "control": (_GREY, "s"),
-          "baseline": (_GREY, "^")}  # fmt: skip
-_LINES = [(_BLUE, "-"), (_INK, "--"), ("#56B4E9", "-."), (_GREY, ":")]
-_POINTS = [(_VERMILION, "o"), ("#009E73", "s"), ("#CC79A7", "^"), ("#E69F00", "v"), (_GREY, "D")]
+BLUE, VERMILION, INK, GREY = "#0072B2", "#D55E00", "#262626", "#6E6E6E"
+_KINDS = {"exact": (BLUE, "D"), "sampled": (VERMILION, "o"), "control": (GREY, "s"),
+          "baseline": (GREY, "^")}  # fmt: skip
+_LINES = [(BLUE, "-"), (INK, "--"), ("#56B4E9", "-."), (GREY, ":")]
+_POINTS = [(VERMILION, "o"), ("#009E73", "s"), ("#CC79A7", "^"), ("#E69F00", "v"), (GREY, "D")]
 # Inches per column at which text has its nominal size in Qiskit's drawer (2.6.2).
 _COLUMN_INCHES = 0.836**2
 # Light fills keep small parameter names readable; couplings are lines, and need a strong colour.
 _CIRCUIT_STYLE = {
-    "name": "iqp", "textcolor": _INK, "linecolor": _INK, "gatetextcolor": _INK,
-    "creglinecolor": _GREY, "gatefacecolor": "#D9E8F3", "displaycolor": {
-        "rx": ("#FBE3CF", _INK), "ry": ("#D9E8F3", _INK), "rz": ("#D5EEE6", _INK),
-        "h": ("#EDE3EF", _INK), "measure": ("#E6E6E6", _INK), "reset": ("#E6E6E6", _INK),
-        "rzz": (_BLUE, "#FFFFFF"),
+    "name": "iqp", "textcolor": INK, "linecolor": INK, "gatetextcolor": INK,
+    "creglinecolor": GREY, "gatefacecolor": "#D9E8F3", "displaycolor": {
+        "rx": ("#FBE3CF", INK), "ry": ("#D9E8F3", INK), "rz": ("#D5EEE6", INK),
+        "h": ("#EDE3EF", INK), "measure": ("#E6E6E6", INK), "reset": ("#E6E6E6", INK),
+        "rzz": (BLUE, "#FFFFFF"),
     },
 }  # fmt: skip
 
@@ -100,26 +100,26 @@ def plot_training(
     if losses and max(losses) >= 30 * min(losses) > 0:
         left.set_yscale("log")
     for _, value in baselines:
-        right.axhline(value, color=_GREY, linewidth=1.2, linestyle=(0, (5, 3)))
-    names = [(f"{name} {value:.3g}", np.array([value]), _GREY) for name, value in baselines]
-    losses_shown = [("train", train, _GREY), ("validation", validation, _BLUE)]
-    for axes, curves in ((left, losses_shown), (right, [("model", metric, _BLUE)])):
+        right.axhline(value, color=GREY, linewidth=1.2, linestyle=(0, (5, 3)))
+    names = [(f"{name} {value:.3g}", np.array([value]), GREY) for name, value in baselines]
+    losses_shown = [("train", train, GREY), ("validation", validation, BLUE)]
+    for axes, curves in ((left, losses_shown), (right, [("model", metric, BLUE)])):
         for _, values, colour in curves:
             axes.plot(epochs, values, color=colour, linewidth=1.8, markersize=3.5,
                       marker="o" if len(epochs) <= 40 else "")  # fmt: skip
         if best is not None:
-            axes.axvline(epochs[best], color=_VERMILION, linewidth=1, alpha=0.5, zorder=1.5)
+            axes.axvline(epochs[best], color=VERMILION, linewidth=1, alpha=0.5, zorder=1.5)
             axes.plot(epochs[best], values[best], "o", color="white", markersize=8, zorder=4,
-                      markeredgecolor=_VERMILION, markeredgewidth=1.8)  # fmt: skip
+                      markeredgecolor=VERMILION, markeredgewidth=1.8)  # fmt: skip
         margin = 0.5 + 0.02 * float(np.ptp(epochs))
         axes.set_xlim(epochs.min() - margin, epochs.max() + margin)
         _label_right(axes, curves if axes is left else curves + names)
-    _restrain(left, "Loss", "epoch", "mean loss per sample")
+    restrain(left, "Loss", "epoch", "mean loss per sample")
     better = "higher" if higher_is_better else "lower"
-    _restrain(right, "Validation metric", "epoch", f"{metric_name} ({better} is better)")
+    restrain(right, "Validation metric", "epoch", f"{metric_name} ({better} is better)")
     if best is not None:
         right.set_title(f"best: {metric[best]:.3g}, epoch {epochs[best]}", loc="right",
-                        fontsize=9.5, color=_VERMILION)  # fmt: skip
+                        fontsize=9.5, color=VERMILION)  # fmt: skip
     return figure
 
 
@@ -145,8 +145,8 @@ def plot_comparison(rows: Sequence[ComparisonRow], metric_name: str) -> Figure:
                 "exact if it has no shots")  # fmt: skip
     figure = Figure(figsize=(10, 1.35 + 0.46 * len(rows)), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    _restrain(left, "", metric_name, "")
-    _restrain(right, "", "mean loss per sample", "")
+    restrain(left, "", metric_name, "")
+    restrain(right, "", "mean loss per sample", "")
     _draw_dots(left, [(row.metric, row.metric_error) for row in rows], kinds)
     _draw_dots(right, [(row.loss, row.loss_error) for row in rows], kinds)
     left.set_ylim(len(rows) - 0.4, -0.6)
@@ -154,16 +154,16 @@ def plot_comparison(rows: Sequence[ComparisonRow], metric_name: str) -> Figure:
     for place, (row, kind) in enumerate(zip(rows, kinds, strict=True)):
         shots = ", exact" if row.num_shots is None else f", {row.num_shots:,} shots"
         below = f"{row.num_samples:,} samples" + (shots if kind != "baseline" else "")
-        ink = _INK if kind in ("exact", "sampled") else _GREY
+        ink = INK if kind in ("exact", "sampled") else GREY
         for text, drop, side, size, colour in (
-            (row.label, -1, "bottom", 10.5, ink), (below, -3, "top", 8.5, _GREY)
+            (row.label, -1, "bottom", 10.5, ink), (below, -3, "top", 8.5, GREY)
         ):  # fmt: skip
             left.annotate(text, (0, place), (-8, drop), ("axes fraction", "data"), "offset points",
                           ha="right", va=side, color=colour, fontsize=size)  # fmt: skip
     marks = [Line2D([], [], color=colour, marker=marker, linestyle="", label=kind)
              for kind, (colour, marker) in _KINDS.items() if kind in kinds]  # fmt: skip
     figure.legend(handles=marks, loc="outside upper right", ncols=4, frameon=False, fontsize=9.5,
-                  labelcolor=_INK, handletextpad=0.1)  # fmt: skip
+                  labelcolor=INK, handletextpad=0.1)  # fmt: skip
     return figure
 
 
@@ -217,14 +217,14 @@ def plot_trajectories(
                 axes.errorbar(timesteps + shift, z, _finite(errors[:, index]), fmt=style,
                               color=colour, markersize=4, elinewidth=1.2, label=label)  # fmt: skip
                 shift += 0.14
-        _restrain(axes, re.sub("^<(.+)>$", _typeset, name), "", "")
+        restrain(axes, re.sub("^<(.+)>$", _typeset, name), "", "")
         axes.tick_params(labelbottom=index + num_columns >= num_features)
     grid[0, 0].set(ylim=(-reach, reach), xlim=(0.5, num_timesteps + 0.5))
-    figure.supxlabel("timestep t", fontsize=10.5, color=_INK)
-    figure.supylabel("readout value $z_t$", fontsize=10.5, color=_INK)
+    figure.supxlabel("timestep t", fontsize=10.5, color=INK)
+    figure.supylabel("readout value $z_t$", fontsize=10.5, color=INK)
     # The title is the legend's: constrained layout stacks no other title above a legend.
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper left", ncols=5,
-                  frameon=False, fontsize=9.5, labelcolor=_INK, title=title, alignment="left",
+                  frameon=False, fontsize=9.5, labelcolor=INK, title=title, alignment="left",
                   title_fontproperties={"size": 12, "weight": "bold"})  # fmt: skip
     return figure
 
@@ -259,7 +259,7 @@ def draw_circuit(circuit: "QuantumCircuit", title: str | None = None, fold: int 
     figure = Figure(figsize=inches, dpi=min(120, 1200 / inches[0]))
     if title:
         figure.text(0.3 / width, 1 - 0.4 / height, title, va="center", fontsize=16,
-                    fontweight="bold", color=_INK)  # fmt: skip
+                    fontweight="bold", color=INK)  # fmt: skip
     for row, (start, stop) in enumerate(pairwise(bounds)):
         corner = names_width / width, (len(bounds) - 2 - row) * row_height / height
         axes = figure.add_axes((*corner, unfolded / width, row_height / height))
@@ -281,7 +281,7 @@ def _draw_unfolded(circuit: "QuantumCircuit", axes: Axes) -> None:
     axes.set_aspect("auto")
     for patch in axes.patches:
         if isinstance(patch, FancyBboxPatch):
-            patch.set(edgecolor=_VERMILION, linewidth=1.5)
+            patch.set(edgecolor=VERMILION, linewidth=1.5)
 
 
 def _row_bounds(axes: Axes, fold: int) -> tuple[float, list[float]]:
@@ -302,15 +302,16 @@ def _row_bounds(axes: Axes, fold: int) -> tuple[float, list[float]]:
     return wires - spans[0][0] + 0.4, [*bounds, end + 0.4]
 
 
-def _restrain(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
+def restrain(axes: Axes, title: str, xlabel: str, ylabel: str) -> None:
+    """The look that all figures share: light grid, two thin spines, title on the left."""
     axes.grid(color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set(linewidth=0.7, color=_GREY)
-    axes.tick_params(color=_GREY, labelcolor=_INK, labelsize=9.5, width=0.7, length=3)
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)
-    axes.set_xlabel(xlabel, fontsize=10.5, color=_INK)
-    axes.set_ylabel(ylabel, fontsize=10.5, color=_INK)
+    axes.spines[["left", "bottom"]].set(linewidth=0.7, color=GREY)
+    axes.tick_params(color=GREY, labelcolor=INK, labelsize=9.5, width=0.7, length=3)
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    axes.set_xlabel(xlabel, fontsize=10.5, color=INK)
+    axes.set_ylabel(ylabel, fontsize=10.5, color=INK)
     if xlabel in ("epoch", ""):
         axes.xaxis.set_major_locator(
             MaxNLocator(8, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
@@ -355,7 +356,7 @@ def _draw_dots(axes: Axes, values: list[tuple[float, float]], kinds: list[RowKin
                               "color": "white", "pad": 1})  # fmt: skip
         else:
             axes.text(0.97, place, "n/a", transform=axes.get_yaxis_transform(), ha="right",
-                      va="center", fontsize=9.5, color=_GREY)  # fmt: skip
+                      va="center", fontsize=9.5, color=GREY)  # fmt: skip
     ends = [v + s * (e if isfinite(e) else 0) for v, e in values if isfinite(v) for s in (-1, 1)]
     low, high = min(ends, default=0.0), max(ends, default=1.0)
     span = (high - low) or abs(high) or 1.0
@@ -365,4 +366,4 @@ def _draw_dots(axes: Axes, values: list[tuple[float, float]], kinds: list[RowKin
     axes.set_xticks([tick for tick in ticks if low - 0.08 * span <= tick <= high + 0.1 * span])
     exact = [v for (v, _), kind in zip(values, kinds, strict=True) if kind == "exact"]
     if exact and isfinite(exact[0]):
-        axes.axvline(exact[0], color=_BLUE, linewidth=0.8, alpha=0.5, zorder=1.5)
+        axes.axvline(exact[0], color=BLUE, linewidth=0.8, alpha=0.5, zorder=1.5)

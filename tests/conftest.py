@@ -10,3 +10,11 @@ import pytest
 def rng(request):
     digest = sha256(request.node.nodeid.encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """Compiled circuits of tests stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QRNN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -11,6 +11,7 @@ PACKAGE = ROOT / "qrnn_qiskit"
 # A package may import itself and what stands above it; DESIGN.md, section 9.
 LAYERS = (
     "errors",
+    "settings",
     "program",
     "devices",
     "compiling",
@@ -161,10 +162,12 @@ def test_files_are_short_and_named_for_what_they_hold(module, source):
         ("devices/noise.py", "from qrnn_qiskit.compiling import CompiledProgram", True),
         ("execution/aer.py", "from qrnn_qiskit.compiling import CompiledProgram", False),
         ("errors.py", "from qrnn_qiskit.program import CellSpec", True),
+        ("settings.py", "from qrnn_qiskit.program import CellSpec", True),
+        ("compiling/profile.py", "from qrnn_qiskit.settings import load_toml", False),
         ("plotting_depth.py", "from qrnn_qiskit.studies import run", True),
         ("studies/depth.py", "from qrnn_qiskit.plotting_depth import plot", False),
-        ("cli.py", "from qrnn_qiskit.studies import run", False),
-        ("cli.py", "from qrnn_qiskit import __version__", False),
+        ("cli/model.py", "from qrnn_qiskit.studies import run", False),
+        ("cli/model.py", "from qrnn_qiskit import __version__", False),
     ],
 )
 def test_a_wrong_import_would_be_noticed(path, statement, wrong):

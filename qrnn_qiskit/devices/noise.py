@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from qiskit.providers import BackendV2
+from qiskit.transpiler import Target
 
+from qrnn_qiskit.devices.snapshot import read_properties
+from qrnn_qiskit.devices.target import DeviceTarget, assume_reset_error
 from qrnn_qiskit.errors import InputError, require
 
 
 @dataclass(frozen=True)
 class QubitNoise:
-    """Readout error and relaxation of one qubit.
+    """Readout error, relaxation and reset error of one qubit.
 
     Attributes:
         read_one_given_zero: e0 = P(1|0).
         read_zero_given_one: e1 = P(0|1).
         t1_ns: relaxation time, infinite if the device does not say.
         t2_ns: dephasing time, at most 2 T1.
+        reset_error: chance that a reset leaves |1>.
 
     Raises:
         InputError: if an error is no probability, a time not positive, or T2 above 2 T1.
@@ -27,11 +31,12 @@ class QubitNoise:
     read_zero_given_one: float
     t1_ns: float = float("inf")
     t2_ns: float = float("inf")
+    reset_error: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("read_one_given_zero", "read_zero_given_one"):
+        for name in ("read_one_given_zero", "read_zero_given_one", "reset_error"):
             require(0 <= getattr(self, name) <= 1, name, "must be a probability",
-                    getattr(self, name), "give P(1|0) and P(0|1)")  # fmt: skip
+                    getattr(self, name), "give a number from 0 to 1")  # fmt: skip
         require(self.t1_ns > 0, "t1_ns", "must be positive", self.t1_ns,
                 "leave it out where it is unknown")  # fmt: skip
         require(0 < self.t2_ns <= 2 * self.t1_ns, "t2_ns", "must lie in (0, 2 t1_ns]",
@@ -62,8 +67,7 @@ class GateNoise:
 class DeviceNoise:
     """Noise of the qubits that a circuit uses, numbered as in the circuit.
 
-    It holds readout and gate errors. Relaxation acts during gates only: what memory qubits lose
-    while they wait is not in here.
+    What qubits lose while they wait follows from T1, T2 and a schedule, which is not in here.
     """
 
     device: str
@@ -71,14 +75,30 @@ class DeviceNoise:
     gates: tuple[GateNoise, ...]
 
 
-def read_noise(backend: BackendV2, physical_qubits: Sequence[int]) -> DeviceNoise:
-    """Readout and gate errors of some qubits, from a backend's target and properties.
+def read_noise(
+    backend: BackendV2,
+    physical_qubits: Sequence[int],
+    *,
+    measure_names: Mapping[int, str] | None = None,
+    reset_names: Mapping[int, str] | None = None,
+    target: DeviceTarget | None = None,
+) -> DeviceNoise:
+    """Readout, reset and gate errors of some qubits, from a backend's target and properties.
 
-    The readout error is the asymmetric one of the properties: `Target` knows the mean only.
+    The readout error is the asymmetric one of the properties: `Target` knows the mean only. Of
+    another measurement than `measure` nothing but the mean is known: it keeps the asymmetry of
+    `measure`, both errors scaled by the same factor. No device reports the error of a reset: it is
+    assumed to be that of the measurement of the same kind, see `assume_reset_error`, and none
+    where the device has no such reset.
 
     Args:
         backend: any `BackendV2`.
         physical_qubits: circuit qubit i is this device qubit.
+        measure_names: by circuit qubit, the instruction that measures it where that is not
+            `measure`, for example `measure_2`.
+        reset_names: the same of resets, for example `reset_2`.
+        target: what the circuit was compiled for, where its gates are more than the backend's
+            (fractional gates); the backend's own target otherwise.
 
     Raises:
         InputError: if a qubit is none of the backend's, or its measurement error is unknown.
@@ -89,15 +109,36 @@ def read_noise(backend: BackendV2, physical_qubits: Sequence[int]) -> DeviceNois
         >>> [gate.qubits for gate in noise.gates if gate.name == "cx"]
         [(0, 1), (1, 0)]
     """
-    target = backend.target
     for physical in physical_qubits:
         require(0 <= physical < backend.num_qubits, "physical_qubits",
                 f"must be qubits of {backend.name}, 0 to {backend.num_qubits - 1}", physical,
                 "use compiled.physical_qubits of a circuit compiled for it")  # fmt: skip
+    measured, reset = dict(measure_names or {}), dict(reset_names or {})
+    for argument, names in (("measure_names", measured), ("reset_names", reset)):
+        for index in names:
+            require(0 <= index < len(physical_qubits), argument,
+                    f"must name circuit qubits, 0 to {len(physical_qubits) - 1}", index,
+                    "count qubits as physical_qubits does")  # fmt: skip
+    known = backend.target if target is None else target.target
+    properties = read_properties(backend)
+    qubits = tuple(
+        _read_qubit(
+            _Source(backend.name, known, physical),
+            properties.qubit_property(physical) if properties else {},
+            measured.get(index, "measure"),
+            reset.get(index, "reset"),
+        )
+        for index, physical in enumerate(physical_qubits)
+    )
+    return DeviceNoise(backend.name, qubits, _read_gates(known, physical_qubits))
+
+
+def _read_gates(target: Target, physical_qubits: Sequence[int]) -> tuple[GateNoise, ...]:
     circuit_qubit = {physical: index for index, physical in enumerate(physical_qubits)}
     gates = []
-    for name in target.operation_names:
-        if name in ("delay", "reset") or name.startswith(("measure", "reset")):
+    # A target's own order of names follows string hashes, which differ between processes.
+    for name in sorted(target.operation_names):
+        if name == "delay" or name.startswith(("measure", "reset")):
             continue
         for qargs, properties in target[name].items():
             if qargs is None or properties is None or not set(qargs) <= set(circuit_qubit):
@@ -110,29 +151,67 @@ def read_noise(backend: BackendV2, physical_qubits: Sequence[int]) -> DeviceNois
                     (properties.duration or 0.0) * 1e9,
                 )
             )
-    # Only IBM's backends have properties; asking the fake ones for them parses a file.
-    properties = backend.properties() if hasattr(backend, "properties") else None
-    qubits = tuple(
-        _read_qubit(backend, physical, properties.qubit_property(physical) if properties else {})
-        for physical in physical_qubits
-    )
-    return DeviceNoise(backend.name, qubits, tuple(gates))
+    return tuple(gates)
 
 
-def _read_qubit(backend: BackendV2, physical: int, named: Mapping[str, Any]) -> QubitNoise:
-    if "prob_meas1_prep0" in named and "prob_meas0_prep1" in named:
-        e0, e1 = named["prob_meas1_prep0"][0], named["prob_meas0_prep1"][0]
-    else:
-        measure = backend.target["measure"].get((physical,))
+@dataclass(frozen=True)
+class _Source:
+    """One qubit of a device's target."""
+
+    device: str
+    target: Target
+    physical: int
+
+    def measure_error(self, name: str) -> float:
+        """Mean readout error of a kind of measurement."""
+        known = name in self.target.operation_names
+        measure = self.target[name].get((self.physical,)) if known else None
         if measure is None or measure.error is None:
             raise InputError(
-                f"backend: the readout error of every used qubit must be known, "
-                f"{backend.name} has none for qubit {physical}; use another snapshot or layout"
+                f"backend: the readout error of every used qubit must be known, {self.device} has "
+                f"none for qubit {self.physical} in {name}; use another snapshot or layout"
             )
-        e0 = e1 = measure.error
-    physics = backend.target.qubit_properties
-    qubit = physics[physical] if physics is not None else None
+        return float(measure.error)
+
+    def reset_error(self, name: str) -> float:
+        """Chance that a kind of reset fails; none on a qubit that has no such reset."""
+        if name not in self.target.operation_names:
+            return 0.0
+        entries = self.target[name]
+        if (self.physical,) not in entries and None not in entries:
+            return 0.0
+        properties = entries.get((self.physical,))
+        if properties is not None and properties.error is not None:
+            return float(properties.error)
+        same_kind = "measure" + name.removeprefix("reset")
+        known = same_kind in self.target.operation_names
+        is_measured = known and (self.physical,) in self.target[same_kind]
+        return assume_reset_error(self.measure_error(same_kind if is_measured else "measure"))
+
+
+def _read_qubit(
+    source: _Source, named: Mapping[str, Any], measure_name: str, reset_name: str
+) -> QubitNoise:
+    if "prob_meas1_prep0" in named and "prob_meas0_prep1" in named:
+        e0, e1 = named["prob_meas1_prep0"][0], named["prob_meas0_prep1"][0]
+        if measure_name != "measure":
+            e0, e1 = _scale(e0, e1, source.measure_error(measure_name))
+    else:
+        e0 = e1 = source.measure_error(measure_name)
+    physics = source.target.qubit_properties
+    qubit = physics[source.physical] if physics is not None else None
     t1 = getattr(qubit, "t1", None) or float("inf")
     t2 = getattr(qubit, "t2", None) or float("inf")
     # Reported T2 above 2 T1 is unphysical and a fit's artefact: the channel needs the bound.
-    return QubitNoise(e0, e1, t1 * 1e9, min(t2, 2 * t1) * 1e9)
+    reset_error = source.reset_error(reset_name)
+    return QubitNoise(e0, e1, t1 * 1e9, min(t2, 2 * t1) * 1e9, reset_error)
+
+
+def _scale(e0: float, e1: float, mean: float) -> tuple[float, float]:
+    """Both errors times one factor, so that their mean is as given."""
+    if e0 + e1 == 0:
+        return mean, mean
+    # Above probability 1 the rest goes to the other one: the mean is what is known.
+    high = min(2 * mean * max(e0, e1) / (e0 + e1), 1.0)
+    low = 2 * mean - high
+    return (high, low) if e0 >= e1 else (low, high)

@@ -2,6 +2,7 @@
 
 from qrnn_qiskit.execution.aer import AerExecutor
 from qrnn_qiskit.execution.contract import Executor, RunRequest, RunResult
+from qrnn_qiskit.execution.device_noise import noise_for
 from qrnn_qiskit.execution.fake import ScriptedExecutor
 from qrnn_qiskit.execution.seeds import SeedStream
 
@@ -12,4 +13,5 @@ __all__ = [
     "RunResult",
     "ScriptedExecutor",
     "SeedStream",
+    "noise_for",
 ]

@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from qiskit import QuantumCircuit
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
-from qrnn_qiskit.compiling import CompiledProgram
+from qrnn_qiskit.compiling import CompiledProgram, Schedule
 from qrnn_qiskit.devices import DeviceNoise
 from qrnn_qiskit.errors import InputError, require
+from qrnn_qiskit.execution.aer_circuit import build_aer_circuit
 from qrnn_qiskit.execution.aer_noise import build_noise_model
 from qrnn_qiskit.execution.contract import RunRequest, RunResult
 
@@ -24,17 +27,33 @@ _MAX_ROW_SHOTS = 2000
 _CALL_SHOTS = 50_000
 
 
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A compiled program as Aer gets it."""
+
+    circuit: QuantumCircuit
+    noise_model: NoiseModel | None
+
+
 class AerExecutor:
-    """Runs requests on AerSimulator, ideal or with a device's readout and gate errors.
+    """Runs requests on AerSimulator, ideal or with a device's errors.
+
+    With noise: readout, reset and gate errors. With `idling`, qubits also relax while they wait;
+    without it time passes in gates alone, and memory qubits keep far too much (AER-7).
 
     Args:
         noise: noise of the circuit's qubits, or a function that gives it for a compiled circuit
-            (asked once for each); ideal unless given.
+            (asked once for each), for example
+            `lambda compiled: noise_for(compiled, backend)`; ideal unless given.
+        idling: a function that gives the schedule of a compiled circuit (asked once for each), for
+            example `lambda compiled: schedule_compiled(compiled, device, profile)`: where it lets
+            a qubit wait, the qubit relaxes with its T1 and T2, in branches, too.
         device: `CPU` or `GPU`.
         max_threads: threads that Aer may use; all cores unless given.
 
     Raises:
-        InputError: if the GPU is asked for and Aer reports none.
+        InputError: if the GPU is asked for and Aer reports none, or if qubits are to idle without
+            noise.
 
     Example:
         >>> AerExecutor().name
@@ -45,6 +64,7 @@ class AerExecutor:
         self,
         noise: DeviceNoise | Callable[[CompiledProgram], DeviceNoise] | None = None,
         *,
+        idling: Callable[[CompiledProgram], Schedule] | None = None,
         device: Literal["CPU", "GPU"] = "CPU",
         max_threads: int = 0,
     ) -> None:
@@ -56,10 +76,13 @@ class AerExecutor:
                 f"device: must be one that Aer reports ({', '.join(available)}), got {device!r}; "
                 "install the extra 'gpu' on a machine with CUDA 12, or use CPU"
             )
+        require(idling is None or noise is not None, "idling", "must come with noise", "none",
+                "give the noise whose T1 and T2 qubits decay with")  # fmt: skip
         self._noise = noise
+        self._idling = idling
         # Reading a device's noise and building a model cost as much as hundreds of shots.
-        self._models: WeakKeyDictionary[CompiledProgram, NoiseModel] = WeakKeyDictionary()
-        self._name = f"aer({noise.device})" if isinstance(noise, DeviceNoise) else "aer"
+        self._prepared: WeakKeyDictionary[CompiledProgram, _Prepared] = WeakKeyDictionary()
+        self._name = self._name_of(noise) if isinstance(noise, DeviceNoise) else "aer"
         self._simulator = AerSimulator(
             method="statevector",
             device=device,
@@ -75,7 +98,7 @@ class AerExecutor:
 
     @property
     def name(self) -> str:
-        """`aer`, followed by the device whose noise is used."""
+        """`aer`, followed by the device whose noise is used, and `idling` if qubits wait."""
         return self._name
 
     def run(self, request: RunRequest) -> RunResult:
@@ -88,7 +111,7 @@ class AerExecutor:
         """
         start = time.monotonic()
         compiled = request.compiled
-        noise_model = self._noise_model(compiled)
+        prepared = self._prepare(compiled)
         values = compiled.bind_values(request.slot_values)
         bits = np.empty(
             (request.num_rows, request.num_shots, compiled.circuit.num_clbits), dtype=np.uint8
@@ -103,28 +126,37 @@ class AerExecutor:
                 # Row k keeps its stream however rows are split into calls.
                 round_seed = base_seed + first_shot * (request.num_rows + 1) * 2
                 seed = round_seed + _SEED_STRIDE * first_row
-                bits[rows, shots] = self._call(compiled, noise_model, values[rows], num_shots, seed)
+                bits[rows, shots] = self._call(compiled, prepared, values[rows], num_shots, seed)
         return RunResult(bits, self.name, time.monotonic() - start)
 
-    def _noise_model(self, compiled: CompiledProgram) -> NoiseModel | None:
-        if self._noise is None or compiled in self._models:
-            return self._models.get(compiled)
-        noise = self._noise if isinstance(self._noise, DeviceNoise) else self._noise(compiled)
-        self._name = f"aer({noise.device})"
-        require(len(noise.qubits) == compiled.circuit.num_qubits, "noise",
-                f"must describe the circuit's {compiled.circuit.num_qubits} qubits",
-                len(noise.qubits), "use read_noise(backend, compiled.physical_qubits)")  # fmt: skip
-        return self._models.setdefault(compiled, build_noise_model(noise))
+    def _prepare(self, compiled: CompiledProgram) -> _Prepared:
+        prepared = self._prepared.get(compiled)
+        if prepared is not None:
+            return prepared
+        schedule = None if self._idling is None else self._idling(compiled)
+        circuit, idles = build_aer_circuit(compiled.circuit, schedule)
+        model = None
+        if self._noise is not None:
+            noise = self._noise if isinstance(self._noise, DeviceNoise) else self._noise(compiled)
+            self._name = self._name_of(noise)
+            require(len(noise.qubits) == circuit.num_qubits, "noise",
+                    f"must describe the circuit's {circuit.num_qubits} qubits", len(noise.qubits),
+                    "use noise_for(compiled, backend)")  # fmt: skip
+            model = build_noise_model(noise, idles)
+        return self._prepared.setdefault(compiled, _Prepared(circuit, model))
+
+    def _name_of(self, noise: DeviceNoise) -> str:
+        return f"aer({noise.device}{', idling' if self._idling else ''})"
 
     def _call(
         self,
         compiled: CompiledProgram,
-        noise_model: NoiseModel | None,
+        prepared: _Prepared,
         values: NDArray[np.float64],
         num_shots: int,
         seed: int,
     ) -> NDArray[np.uint8]:
-        circuit = compiled.circuit
+        circuit = prepared.circuit
         by_name = {parameter.name: parameter for parameter in circuit.parameters}
         binds = {
             by_name[name]: values[:, column].tolist()
@@ -136,7 +168,7 @@ class AerExecutor:
             shots=num_shots,
             seed_simulator=seed,
             memory=True,
-            noise_model=noise_model,
+            noise_model=prepared.noise_model,
         )
         result = job.result()
         if not result.success:

@@ -1,9 +1,20 @@
-"""One module per user job: train, infer, circuit; job specs and run directories."""
+"""One module per user job: train, infer, circuit, depth, preflight; job specs and runs."""
 
 from qrnn_qiskit.studies.circuit import CircuitView, build_circuit_view
 from qrnn_qiskit.studies.comparison import AerComparison, ComparisonRow, compare_on_aer
+from qrnn_qiskit.studies.depth import (
+    DepthStudy,
+    HorizonStudy,
+    build_job_program,
+    default_backends,
+    run_depth,
+    run_horizon,
+    save_circuits,
+)
+from qrnn_qiskit.studies.device import CompilerDevice, open_device
 from qrnn_qiskit.studies.device_loop import DeviceLoopResult, build_device_engine
 from qrnn_qiskit.studies.infer import InferResult, run_inference
+from qrnn_qiskit.studies.preflight import Diagnosis, check_program, run_preflight
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
 from qrnn_qiskit.studies.spec import AerSpec, DeviceLoopSpec, JobSpec, ModelSpec, load_job
@@ -15,9 +26,13 @@ __all__ = [
     "AerSpec",
     "AerTarget",
     "CircuitView",
+    "CompilerDevice",
     "ComparisonRow",
+    "DepthStudy",
     "DeviceLoopResult",
     "DeviceLoopSpec",
+    "Diagnosis",
+    "HorizonStudy",
     "InferResult",
     "JobSpec",
     "ModelSpec",
@@ -28,11 +43,19 @@ __all__ = [
     "build_circuit_view",
     "build_device_engine",
     "build_ideal_target",
+    "build_job_program",
     "build_noisy_target",
+    "check_program",
     "compare_on_aer",
+    "default_backends",
     "draw_trajectories",
     "load_job",
     "load_trained",
+    "open_device",
+    "run_depth",
+    "run_horizon",
     "run_inference",
+    "run_preflight",
     "run_training",
+    "save_circuits",
 ]

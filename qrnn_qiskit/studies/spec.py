@@ -1,31 +1,30 @@
 """Job specs: TOML files, validated, with errors that name file, key, rule, value and cure."""
 
-import json
 import tomllib
-from difflib import get_close_matches
-from hashlib import sha256
 from math import pi
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from qrnn_qiskit.compiling import load_profile
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.estimation import Mitigation
 from qrnn_qiskit.learning import QRNN, Activation, GradientName, HeadView, TrainingSpec, build_qrnn
 from qrnn_qiskit.learning.training import LearningRate
 from qrnn_qiskit.program import Ansatz, AnsatzName, CellSpec, Loop, Pauli, Readout, SequenceProgram
 from qrnn_qiskit.program.cell import Steered
+from qrnn_qiskit.settings import STRICT, content_id, load_toml, parse_settings
 from qrnn_qiskit.tasks import Task, TaskSpec
 
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_ID_DIGITS = 8  # Short enough to name folders.
 
 
 class ReadoutSpec(BaseModel):
     """One readout qubit of each bank."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     pauli: Pauli = Field("Z", description="Pauli that is read")
     anchor: int = Field(description="memory qubit that is read, from 0")
@@ -35,7 +34,7 @@ class ReadoutSpec(BaseModel):
 class ModelSpec(BaseModel):
     """The recurrent network."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     loop: Loop = Field("feedforward", description="host, feedforward or open")
     ansatz: AnsatzName = Field("brick", description="sim14, line or brick")
@@ -117,7 +116,7 @@ class ModelSpec(BaseModel):
 class AerSpec(BaseModel):
     """How trained models run on Aer."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     backend: str = Field("fake_boston", description="device snapshot whose noise is used")
     num_samples: int = Field(100, ge=1, description="test samples, from the first on")
@@ -126,20 +125,33 @@ class AerSpec(BaseModel):
         ("local",), description="readout mitigations beside the raw numbers"
     )
     calibration_shots: int = Field(4000, ge=1, description="of each of four calibration rows")
-    optimization_level: Literal[0, 1, 2, 3] = Field(3, description="of the transpiler")
+    profile: str | None = Field(
+        None, description="transpile profile, a name or a .toml file; made for the backend if none"
+    )
     device: Literal["CPU", "GPU"] = Field("CPU", description="where Aer simulates")
-    seed: int = Field(0, ge=0, lt=2**32, description="of shots and transpiler")
+    seed: int = Field(0, ge=0, lt=2**32, description="of shots")
+
+    @field_validator("profile")
+    @classmethod
+    def _check_profile(cls, profile: str | None) -> str | None:
+        if profile is not None:
+            load_profile(profile)
+        return profile
 
     @property
     def record_id(self) -> str:
         """Content id of what decides a record, beside the angles: not how it is read."""
-        return _content_id(self.model_dump(mode="json", exclude={"mitigations"}))
+        settings = self.model_dump(mode="json", exclude={"mitigations"})
+        if self.profile is not None:
+            # What the profile says, not what it is called: a file may change.
+            settings["profile"] = load_profile(self.profile).profile_id
+        return content_id(settings, _ID_DIGITS)
 
 
 class DeviceLoopSpec(BaseModel):
     """A few training steps with noisy Aer in the loop, after training."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     steps: int = Field(4, ge=1, description="optimiser steps")
     batch_size: int = Field(16, ge=1, description="sequences per step")
@@ -154,7 +166,7 @@ class DeviceLoopSpec(BaseModel):
 class JobSpec(BaseModel):
     """One runnable job."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="letters, digits, _ and -")
     task: TaskSpec
@@ -175,21 +187,19 @@ class JobSpec(BaseModel):
     @property
     def spec_id(self) -> str:
         """Content id of all settings."""
-        return _content_id(self.model_dump(mode="json"))
+        return content_id(self.model_dump(mode="json"), _ID_DIGITS)
 
     @property
     def training_id(self) -> str:
         """Content id of what decides the trained weights: task, model and training."""
-        return _content_id(self.model_dump(mode="json", include={"task", "model", "training"}))
+        return content_id(
+            self.model_dump(mode="json", include={"task", "model", "training"}), _ID_DIGITS
+        )
 
     @property
     def has_control(self) -> bool:
         """Whether a control without feedback is trained."""
         return self.control and self.model.loop == "feedforward"
-
-
-def _content_id(settings: dict[str, Any]) -> str:
-    return sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def load_job(path: Path, overrides: tuple[str, ...] = ()) -> JobSpec:
@@ -202,15 +212,7 @@ def load_job(path: Path, overrides: tuple[str, ...] = ()) -> JobSpec:
     Raises:
         InputError: one line that names file, key, rule, value and cure.
     """
-    try:
-        with path.open("rb") as file:
-            settings = tomllib.load(file)
-    except FileNotFoundError as error:
-        others = sorted(str(other) for other in path.parent.glob("*.toml"))
-        known = f"there are {', '.join(others)}" if others else "give the path of a job spec"
-        raise InputError(f"{path}: file must exist, got no such file; {known}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"{path}: must be readable TOML, got: {error}; correct that") from error
+    settings = load_toml(path, "job spec")
     for override in overrides:
         _override(settings, override)
     return parse_job(settings, str(path))
@@ -228,12 +230,7 @@ def parse_job(settings: dict[str, Any], source: str = "spec") -> JobSpec:
         ...
         qrnn_qiskit.errors.InputError: spec: modle: must be a known key, got {}; did you mean model?
     """
-    try:
-        return JobSpec.model_validate(settings)
-    except ValidationError as error:
-        first, *rest = error.errors()
-        more = f" (and {len(rest)} more)" if rest else ""
-        raise InputError(f"{source}: {_describe(dict(first))}{more}") from None
+    return parse_settings(JobSpec, settings, source, examples="jobs/")
 
 
 def _override(settings: dict[str, Any], override: str) -> None:
@@ -256,65 +253,3 @@ def _override(settings: dict[str, Any], override: str) -> None:
                 "for example training.epochs=3"
             )
     section[parts[-1]] = value
-
-
-def _describe(error: dict[str, Any]) -> str:
-    """One line from pydantic's description of an error."""
-    model, path, description = _locate(error["loc"])
-    key = ".".join(path)
-    value = error["input"]
-    if error["type"] == "extra_forbidden":
-        known = sorted(model.model_fields) if model is not None else []
-        close = get_close_matches(path[-1], known, n=1)
-        cure = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-        return f"{key}: must be a known key, got {value!r}; {cure}"
-    if error["type"] == "missing":
-        return f"{key}: must be given, got nothing; add {path[-1]} ({description or 'see jobs/'})"
-    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return _describe_tag(key, error)
-    if error["type"] == "value_error":
-        message = str(error["ctx"]["error"])
-        return f"{key}: {message}" if key else message
-    rule = error["msg"].replace("Input should be", "must be")
-    rule = rule[0].lower() + rule[1:]
-    return f"{key}: {rule}, got {value!r}; correct it ({description or 'see jobs/ for examples'})"
-
-
-def _describe_tag(key: str, error: dict[str, Any]) -> str:
-    """One line where a task has no name, or an unknown one."""
-    known = sorted(_task_models())
-    rule = f"{key}.name: must be one of {', '.join(known)}"
-    if error["type"] == "union_tag_not_found":
-        return f"{rule}, got nothing; add it"
-    tag = error["ctx"]["tag"]
-    close = get_close_matches(tag, known, n=1)
-    return f"{rule}, got {tag!r}; {f'did you mean {close[0]}?' if close else 'choose one of these'}"
-
-
-def _locate(loc: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, list[str], str]:
-    """The model that holds a key, the key's path without union tags, the key's description."""
-    model: type[BaseModel] | None = JobSpec
-    path: list[str] = []
-    description = ""
-    for part in loc:
-        fields = model.model_fields if model is not None else {}
-        if isinstance(part, str) and part in fields:
-            description = fields[part].description or ""
-            model = _model_of(fields[part].annotation)
-            path.append(part)
-        elif isinstance(part, str) and path == ["task"] and part in _task_models():
-            model = _task_models()[part]
-        else:
-            path.append(str(part))
-    return model, path, description
-
-
-def _model_of(annotation: Any) -> type[BaseModel] | None:
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-    return models[0] if models else None
-
-
-def _task_models() -> dict[str, type[BaseModel]]:
-    union = TaskSpec.__origin__  # type: ignore[attr-defined]
-    return {member.model_fields["name"].default: member for member in union.__args__}

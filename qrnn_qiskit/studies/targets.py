@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from qiskit.providers import BackendV2
-
-from qrnn_qiskit.compiling import CompiledProgram, compile_for_backend, compile_logical
-from qrnn_qiskit.devices import load_fake_backend, read_noise
+from qrnn_qiskit.compiling import CompiledProgram, compile_logical
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution import AerExecutor, Executor
+from qrnn_qiskit.execution import AerExecutor, Executor, noise_for
 from qrnn_qiskit.program import SequenceProgram
+from qrnn_qiskit.studies.device import open_device
 from qrnn_qiskit.studies.spec import AerSpec
 
 
@@ -37,14 +35,12 @@ def build_noisy_target(spec: AerSpec) -> AerTarget:
         >>> build_noisy_target(AerSpec(backend="fake_boston")).label
         'Aer fake_boston'
     """
-    backend = _load_backend(spec.backend)
+    device = open_device(spec.backend, spec.profile)
 
     def compile_program(program: SequenceProgram) -> CompiledProgram:
-        return _compile(program, spec.backend, spec.optimization_level, spec.seed)
+        return _compile(program, spec.backend, spec.profile)
 
-    executor = AerExecutor(
-        lambda compiled: read_noise(backend, compiled.physical_qubits), device=spec.device
-    )
+    executor = AerExecutor(lambda compiled: noise_for(compiled, device.backend), device=spec.device)
     return AerTarget(f"Aer {spec.backend}", executor, compile_program, is_noisy=True)
 
 
@@ -63,12 +59,8 @@ def check_target(spec: AerSpec, program: SequenceProgram) -> None:
 
 
 # A study asks for the same circuit several times: before, in and after training on a device.
-_load_backend = lru_cache(maxsize=8)(load_fake_backend)
-
-
 @lru_cache(maxsize=64)
 def _compile(
-    program: SequenceProgram, backend_name: str, optimization_level: int, seed: int
+    program: SequenceProgram, backend_name: str, profile_name: str | None
 ) -> CompiledProgram:
-    backend: BackendV2 = _load_backend(backend_name)
-    return compile_for_backend(program, backend, optimization_level=optimization_level, seed=seed)
+    return open_device(backend_name, profile_name).compile(program)

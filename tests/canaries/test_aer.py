@@ -362,7 +362,7 @@ def test_aer_6_from_backend_resets_perfectly() -> None:
     assert manila().target["reset"][(0,)].error is None
     assert manila().target["reset"][(0,)].duration > 0
     noise = NoiseModel.from_backend(manila(), readout_error=False)
-    assert excited(noise) == pytest.approx(0.0, abs=1e-12), gone("AER-6", "devices/noise")
+    assert excited(noise) == pytest.approx(0.0, abs=1e-12), gone("AER-6", "execution/aer_noise")
 
     faulty = NoiseModel()
     faulty.add_quantum_error(pauli_error([("X", 0.02), ("I", 0.98)]), "reset", [0])
@@ -393,7 +393,7 @@ def test_aer_7_idle_qubits_do_not_decay_without_delays() -> None:
     assert decayed < 0.1
     # Only the preparing X gate acts on the memory: at most twice its average infidelity is lost.
     assert memory_population(with_delays=False) > 1 - 2 * x_error, gone(
-        "AER-7", "compiling/schedule"
+        "AER-7", "execution/aer_circuit"
     )
     assert memory_population(with_delays=True) == pytest.approx(decayed, rel=2 * x_error)
 
@@ -434,7 +434,7 @@ def test_aer_9_measure_2_and_reset_2_are_unknown() -> None:
     reset.measure(0, 0)
     for name, circuit in (("measure_2", measured), ("reset_2", reset)):
         error = aer_error(simulator, circuit)
-        assert error is not None, gone("AER-9", "execution/aer")
+        assert error is not None, gone("AER-9", "execution/aer_circuit")
         assert f"unknown instruction: {name}" in str(error)
 
     mapped = QuantumCircuit(1, 1)

@@ -19,6 +19,7 @@ from qrnn_qiskit.devices import (
     load_fake_backend,
     read_noise,
 )
+from qrnn_qiskit.execution.aer_circuit import Idle
 from qrnn_qiskit.execution.aer_noise import build_noise_model
 
 # Arithmetic on 16x16 superoperators, and Aer's own tolerance on probabilities.
@@ -121,6 +122,29 @@ def test_a_gate_that_lasts_forever_leaves_the_ground_state():
     error = channel(GateNoise("sx", (0,), 0.6, 1e9), GOOD)
     after = DensityMatrix.from_label("1").evolve(SuperOp(error))
     np.testing.assert_allclose(after.data, [[1, 0], [0, 0]], rtol=0, atol=LARGEST_DIFFERENCE)
+
+
+@pytest.mark.parametrize("qubit", [GOOD, SLOW, DEPHASING], ids=["T2<T1", "T2>T1", "T2"])
+@pytest.mark.parametrize("duration_ns", [1, 700, 400_000])
+def test_waiting_decays_as_t1_and_t2_say(qubit, duration_ns):
+    idle = Idle(1, duration_ns)
+    model = build_noise_model(DeviceNoise("planted", (IDEAL, qubit), ()), [Idle(0, 5), idle])
+    assert set(model._local_quantum_errors) == {idle.label, "never_used"}
+    channel = SuperOp(model._local_quantum_errors[idle.label][1,])
+    excited = DensityMatrix.from_label("1").evolve(channel)
+    assert abs(excited.data[1, 1] - exp(-duration_ns / qubit.t1_ns)) < LARGEST_DIFFERENCE
+    plus = DensityMatrix.from_label("+").evolve(channel)
+    assert abs(2 * plus.data[0, 1] - exp(-duration_ns / qubit.t2_ns)) < LARGEST_DIFFERENCE
+    ground = DensityMatrix.from_label("0")
+    assert np.abs((ground.evolve(channel) - ground).data).max() < LARGEST_DIFFERENCE
+
+
+def test_failed_resets_leave_one():
+    qubits = (QubitNoise(0.0, 0.0, reset_error=0.03), IDEAL)
+    errors = build_noise_model(DeviceNoise("planted", qubits, ()))._local_quantum_errors
+    after = DensityMatrix.from_label("0").evolve(SuperOp(errors["reset"][0,]))
+    np.testing.assert_allclose(after.data, np.diag([0.97, 0.03]), rtol=0, atol=LARGEST_DIFFERENCE)
+    assert (1,) not in errors["reset"]
 
 
 def test_readout_errors_are_columns_of_prepared_states():

@@ -8,13 +8,17 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from qiskit import qasm3
 from qiskit.circuit import IfElseOp
 from qiskit.circuit.classical import expr
 
+from qrnn_qiskit.compiling.walk import walk_instructions
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
-from tests.programs import dynamic_configurations, dynamic_program, host_program
+from qrnn_qiskit.program.circuit import CircuitForm, TimestepPlan, build_window, exchange
+from tests.programs import bind, dynamic_configurations, dynamic_program, host_program
+from tests.reference.branch_enumeration import enumerate_records
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -219,3 +223,160 @@ def test_program_ids_differ_where_circuits_do():
         ),
     ]
     assert len({variant.program_id for variant in variants}) == len(variants)
+
+
+FORM_PROGRAMS = {
+    "history": SequenceProgram(
+        CellSpec(Ansatz("brick", 3), (Readout("X", 1, 1.1),), history=2), 4, ("X", "Z")
+    ),
+    "delay": SequenceProgram(
+        CellSpec(Ansatz("sim14", 3), (Readout("Y", 2, 1.1),), feedback_delay=1), 4, ("Z", "Y")
+    ),
+    "all": SequenceProgram(
+        CellSpec(Ansatz("line", 2), (Readout("Z", 0, 0.7), Readout("X", 1)), steered="all"), 3
+    ),
+    "layers": SequenceProgram(CellSpec(Ansatz("brick", 3, 2), (Readout("Z", 0, 0.7),), "open"), 3),
+}
+
+
+@pytest.fixture(params=FORM_PROGRAMS)
+def form_program(request):
+    return FORM_PROGRAMS[request.param]
+
+
+@pytest.fixture
+def slots(form_program, rng):
+    return rng.uniform(-np.pi, np.pi, form_program.slots.num_slots)
+
+
+def join_windows(program, form, length):
+    """Windows one after the other, registers matched by name."""
+    timesteps = range(1, program.num_timesteps + 1)
+    joined = build_window(program, timesteps, form).copy_empty_like()
+    bits = {register.name: list(register) for register in joined.cregs}
+    for first in timesteps[::length]:
+        window = build_window(program, timesteps[first - 1 : first - 1 + length], form)
+        clbits = [bit for register in window.cregs for bit in bits[register.name]]
+        joined.compose(window, range(joined.num_qubits), clbits, inplace=True)
+    return joined
+
+
+def assert_same_records(program, form, slots, length=1):
+    expected = enumerate_records(bind(program, slots)).probabilities
+
+    def error(values):
+        names = dict(zip(program.slots.names, values, strict=True))
+        circuit = join_windows(program, form, length).assign_parameters(names)
+        assert circuit.num_clbits == program.num_bits
+        return np.abs(enumerate_records(circuit).probabilities - expected).max()
+
+    # Sums of some thousand products, rounded.
+    assert error(slots) < 1e-12
+    wrong = slots.copy()
+    wrong[0] += 0.3
+    assert error(wrong) > 1e-4
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_windows_one_after_the_other_are_the_circuit(form_program, slots, length):
+    assert_same_records(form_program, CircuitForm(), slots, length)
+
+
+def test_more_banks_change_no_record(form_program, slots):
+    num_banks = form_program.cell.num_banks + 1
+    form = CircuitForm(num_banks=num_banks)
+    circuit = build_window(form_program, range(1, 4), form)
+    cell = form_program.cell
+    assert circuit.num_qubits == cell.ansatz.num_memory + cell.num_readouts * num_banks
+    assert_same_records(form_program, form, slots)
+
+
+@pytest.mark.parametrize("num_spares", [1, 2, 3])
+def test_routes_through_spares_change_no_record(form_program, slots, num_spares):
+    """A coupling of the memory and a readout by way of the same spares."""
+    cell = form_program.cell
+    spares = tuple(range(cell.num_qubits, cell.num_qubits + num_spares))
+    readout = cell.ansatz.num_memory
+    routes = (0, *spares, 1), (cell.readouts[0].anchor, *spares, readout)
+    form = CircuitForm(num_spares=num_spares, routes=routes)
+    circuit = build_window(form_program, range(1, 2), form)
+    assert circuit.count_ops()["cx"] > 0
+    coupled = {frozenset(circuit.find_bit(q).index for q in item.qubits) for item in circuit.data
+               if len(item.qubits) == 2}  # fmt: skip
+    assert frozenset((0, 1)) not in coupled
+    assert frozenset((cell.readouts[0].anchor, readout)) not in coupled
+    assert_same_records(form_program, form, slots)
+
+
+def with_role(program, slots, role, value):
+    changed = slots.copy()
+    changed[[slot.role == role for slot in program.slots.slots]] = value
+    return changed
+
+
+def test_cz_readout_is_the_rzz_readout_for_data_and_for_calibration(form_program, slots):
+    form = CircuitForm(readout_gate="cz")
+    assert_same_records(form_program, form, with_role(form_program, slots, "alpha", np.pi / 2))
+    # A calibration turns the readout qubits by beta alone, but alpha is a slot like any other.
+    idle = with_role(form_program, slots, "phi", 0.0)
+    assert_same_records(form_program, form, idle)
+
+
+def test_cz_readout_is_another_one_elsewhere(form_program, slots):
+    slots = with_role(form_program, with_role(form_program, slots, "alpha", 0.4), "phi", 1.1)
+    with pytest.raises(AssertionError):
+        assert_same_records(form_program, CircuitForm(readout_gate="cz"), slots)
+
+
+def random_plans(rng, program, num_banks):
+    """Plans that close, with swaps everywhere and of any two sites."""
+    couplings = [r.qubits for r in program.cell.ansatz.rotations if len(r.qubits) == 2]
+    num_memory = program.cell.ansatz.num_memory
+    start = rng.permutation(num_memory).tolist()
+
+    def random_swaps(sites, num_swaps):
+        swaps = [tuple(rng.permutation(num_memory)[:2].tolist()) for _ in range(num_swaps)]
+        for swap in swaps:
+            exchange(sites, swap)
+        return tuple(swaps)
+
+    plans = []
+    for _ in range(num_banks):
+        sites, before, merged = list(start), [], []
+        for pair in couplings:
+            before.append(random_swaps(sites, rng.integers(3)))
+            merged.append(bool(rng.integers(2)))
+            if merged[-1]:
+                exchange(sites, [sites[qubit] for qubit in pair])
+        before_readouts = random_swaps(sites, 1)
+        after = []
+        for qubit, site in enumerate(start):
+            if sites[qubit] != site:
+                after.append((sites[qubit], site))
+                exchange(sites, after[-1])
+        plans.append(
+            TimestepPlan(tuple(start), tuple(before), tuple(merged), before_readouts, tuple(after))
+        )
+    return tuple(plans)
+
+
+@pytest.mark.parametrize("extra_banks", [0, 1])
+def test_moving_memory_qubits_change_no_record(form_program, slots, rng, extra_banks):
+    num_banks = form_program.cell.num_banks + extra_banks
+    plans = random_plans(rng, form_program, num_banks)
+    form = CircuitForm(num_banks=num_banks, plans=plans)
+    operations = set()
+    for step in walk_instructions(build_window(form_program, range(1, 3), form)):
+        operations.add(step.operation.name)
+    assert "cx" in operations
+    assert "swap" not in operations
+    assert_same_records(form_program, form, slots)
+
+
+def test_last_timestep_does_not_bring_anyone_back(rng):
+    program = FORM_PROGRAMS["delay"]
+    (plan, _) = random_plans(rng, program, 2)
+    plan = replace(plan, swaps_after_readouts=((0, 1),) * 4)
+    form = CircuitForm(plans=(plan, plan))
+    cx = [build_window(program, range(t, t + 1), form).count_ops()["cx"] for t in (3, 4)]
+    assert cx[0] - cx[1] == 3 * 4

@@ -14,7 +14,7 @@ FEEDFORWARD = {
               "hidden_units": 8, "dropout": 0.4, "initial_angle_rad": 2.0},
     "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.05},
     "aer": {"backend": "fake_boston", "num_samples": 6, "num_shots": 50,
-            "calibration_shots": 200, "mitigations": ["local", "m3"], "optimization_level": 1},
+            "calibration_shots": 200, "mitigations": ["local", "m3"]},
     "device_loop": {"steps": 2, "batch_size": 4, "num_shots": 20},
 }  # fmt: skip
 
@@ -24,8 +24,7 @@ HOST = {
              "num_test": 4},
     "model": {"loop": "host", "num_memory": 2, "hidden_units": 4, "initial_angle_rad": 1.0},
     "training": {"epochs": 1, "batch_size": 4, "learning_rate": 0.05},
-    "aer": {"num_samples": 2, "num_shots": 40, "calibration_shots": 100,
-            "optimization_level": 1},
+    "aer": {"num_samples": 2, "num_shots": 40, "calibration_shots": 100},
     "device_loop": {"steps": 1, "batch_size": 2, "num_shots": 20},
 }  # fmt: skip
 

@@ -1,0 +1,330 @@
+"""What a device makes of a job: `qrnn depth|horizon|doctor JOB.toml`."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from qrnn_qiskit.cli.console import (
+    Job,
+    Json,
+    Overrides,
+    TerminalProgress,
+    clear_errors,
+    escape,
+    out,
+    print_json,
+    print_notes,
+    save_figure,
+)
+
+if TYPE_CHECKING:
+    from qrnn_qiskit.compiling import DepthReport, Horizon
+    from qrnn_qiskit.studies import Diagnosis
+
+app = typer.Typer()
+
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        help="Fake backend, snapshot file or ibm_*; repeat for several. The job's if none.",
+    ),
+]
+Profiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile", help="Profile, name or file; repeat for several. The device's own if none."
+    ),
+]
+Timesteps = Annotated[
+    int | None, typer.Option(help="Sequence length T; the task's if none.", show_default=False)
+]
+Figures = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the figures; runs/JOB-COMMAND if none.", show_default=False),
+]
+# Columns of numbers that fit a terminal of 100 characters beside their names.
+_COLUMNS_AT_ONCE = 4
+# Name in the report, what is printed, decimals.
+_GROWING = (
+    ("two_qubit_gates", "two-qubit gates", 1),
+    ("two_qubit_depth", "two-qubit depth", 1),
+    ("swaps", "swaps", 1),
+    ("one_qubit_gates", "one-qubit gates", 1),
+    ("measurements", "measurements", 1),
+    ("resets", "resets", 1),
+    ("branch_blocks", "branch blocks", 1),
+    ("broadcasts", "broadcasts", 1),
+    ("duration_us", "duration, us", 2),
+    ("memory_idle_us", "memory waits, us", 2),
+    ("loss", "loss lambda", 4),
+    ("loss_two_qubit", "  two-qubit gates", 4),
+    ("loss_one_qubit", "  one-qubit gates", 4),
+    ("loss_readout", "  readout", 4),
+    ("loss_reset", "  reset", 4),
+    ("loss_idle", "  waiting", 4),
+)
+
+
+@app.command()
+def depth(
+    job: Job,
+    backends: Backends = None,
+    profiles: Profiles = None,
+    overrides: Overrides = None,
+    timesteps: Timesteps = None,
+    as_json: Json = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the numbers to this CSV file.")] = None,
+    figures: Figures = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the device circuits, as QPY and OpenQASM 3."),
+    ] = None,
+) -> None:
+    """Compile a job for backends and profiles: depth, time, and what is lost."""
+    with clear_errors(job):
+        from qrnn_qiskit import plotting_depth
+        from qrnn_qiskit.studies import load_job, run_depth, save_circuits
+
+        spec = load_job(job, tuple(overrides or ()))
+        with TerminalProgress() as progress:
+            study = run_depth(
+                spec,
+                tuple(backends or ()),
+                tuple(profiles or ()),
+                num_timesteps=timesteps,
+                progress=progress,
+            )
+        if csv is not None:
+            study.save_csv(csv)
+        saved = save_circuits(spec.name, study.reports, save) if save is not None else ()
+        drawn = _save_figures(
+            figures or Path("runs") / f"{spec.name}-depth",
+            {
+                "timeline": plotting_depth.plot_timeline(study.reports[0]),
+                "loss": plotting_depth.plot_loss(study.reports),
+                "two_qubit_depth": plotting_depth.plot_two_qubit_depth(study.reports),
+            },
+        )
+        if as_json:
+            print_json(study.to_json())
+            return
+        for first in range(0, len(study.reports), _COLUMNS_AT_ONCE):
+            _print_reports(study.job, study.reports[first : first + _COLUMNS_AT_ONCE])
+        out.print("per timestep (in total); gates and depth of the worst branch", style="dim")
+        print_notes(f"{b} with {p}: {reason}" for b, p, reason in study.misfits)
+        for path in (*saved, *drawn):
+            out.print(f"wrote     {escape(str(path))}", soft_wrap=True)
+
+
+@app.command()
+def horizon(
+    job: Job,
+    backends: Backends = None,
+    profiles: Profiles = None,
+    overrides: Overrides = None,
+    success: Annotated[
+        float | None, typer.Option(help="Expected success that must remain; the profile's if none.")
+    ] = None,
+    budget: Annotated[float, typer.Option(help="QPU seconds that may be spent.")] = 600.0,
+    executions: Annotated[
+        int | None, typer.Option(help="Rows times shots; those of [aer] if none.")
+    ] = None,
+    as_json: Json = False,
+    figures: Figures = None,
+) -> None:
+    """How long a sequence may be on each backend, and what binds it."""
+    with clear_errors(job):
+        from qrnn_qiskit import plotting_depth
+        from qrnn_qiskit.studies import load_job, run_horizon
+        from qrnn_qiskit.studies.runs import finite_or_null
+
+        spec = load_job(job, tuple(overrides or ()))
+        with TerminalProgress() as progress:
+            study = run_horizon(
+                spec,
+                tuple(backends or ()),
+                tuple(profiles or ()),
+                target_success=success,
+                num_executions=executions,
+                max_qpu_seconds=budget,
+                progress=progress,
+            )
+        drawn = _save_figures(
+            figures or Path("runs") / f"{spec.name}-horizon",
+            {"horizon": plotting_depth.plot_horizon(study.horizons)},
+        )
+        if as_json:
+            print_json(finite_or_null(study.to_json()))
+            return
+        _print_horizons(study.job, study.horizons)
+        print_notes(f"{b} with {p}: {reason}" for b, p, reason in study.misfits)
+        for path in drawn:
+            out.print(f"wrote     {escape(str(path))}", soft_wrap=True)
+
+
+@app.command()
+def doctor(
+    job: Job,
+    backend: Annotated[
+        str | None, typer.Option(help="Fake backend, snapshot file or ibm_*; the job's if none.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Profile, name or file; the device's own if none.")
+    ] = None,
+    overrides: Overrides = None,
+    timesteps: Timesteps = None,
+    rows: Annotated[int | None, typer.Option(help="Samples; those of [aer] if none.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Of each row; those of [aer] if none.")] = None,
+    as_json: Json = False,
+    runs: Annotated[Path, typer.Option("--runs", help="Folder of run directories.")] = Path("runs"),
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Run directory whose weights are used.")
+    ] = None,
+) -> None:
+    """Check a job against everything a device asks, before anything is submitted."""
+    with clear_errors(job):
+        from qrnn_qiskit.studies import default_backends, load_job, run_preflight
+
+        spec = load_job(job, tuple(overrides or ()))
+        diagnosis = run_preflight(
+            spec,
+            backend or default_backends(spec)[0],
+            profile,
+            num_timesteps=timesteps,
+            num_rows=rows,
+            num_shots=shots,
+            run_path=run,
+            runs_root=runs,
+        )
+        if as_json:
+            print_json(diagnosis.to_json())
+        else:
+            _print_diagnosis(spec.name, diagnosis)
+        if not diagnosis.report.passed:
+            raise typer.Exit(1)
+
+
+def _save_figures(folder: Path, figures: dict[str, Any]) -> list[Path]:
+    from qrnn_qiskit.errors import InputError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--figures: must be a writable folder, got {folder} ({error.strerror}); choose another"
+        ) from error
+    paths = []
+    for name, figure in figures.items():
+        paths.append(folder / f"{name}.png")
+        save_figure(figure, paths[-1], "--figures")
+    return paths
+
+
+def _print_reports(job: str, reports: "tuple[DepthReport, ...]") -> None:
+    contents = [report.to_json() for report in reports]
+    table = Table(title=escape(f"{job}: depth per timestep"), title_justify="left")
+    table.add_column("", no_wrap=True)
+    for content in contents:
+        table.add_column(escape(f"{content['backend']}\n{content['profile']}"), justify="right")
+    described = ("ansatz", "num_memory", "num_readouts", "feedback_delay", "num_timesteps",
+                 "num_qubits", "num_banks", "num_spares")  # fmt: skip
+    for key in described:
+        table.add_row(key.replace("num_", "").replace("_", " "), *(str(c[key]) for c in contents))
+    table.add_section()
+    for key, label, decimals in _GROWING:
+        table.add_row(
+            label,
+            *(
+                f"{c['per_timestep'][key]:.{decimals}f} ({_short(c['total'][key])})"
+                for c in contents
+            ),
+        )
+    table.add_section()
+    table.add_row("memory waits, share", *(f"{c['idle_fraction']:.0%}" for c in contents))
+    table.add_row("expected success", *(f"{c['success']:.3f}" for c in contents))
+    for target in dict.fromkeys(c["target_success"] for c in contents):
+        cells = (
+            f"{c['timesteps_to_target']:.1f}" if c["target_success"] == target else ""
+            for c in contents
+        )
+        table.add_row(f"timesteps to {target:.0%}", *cells)
+    table.add_row("compile, s", *(f"{c['compile_seconds']:.2f}" for c in contents))
+    out.print(table)
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number == round(number) or number >= 100 else f"{number:.3g}"
+
+
+def _print_horizons(job: str, horizons: "tuple[Horizon, ...]") -> None:
+    table = Table(title=escape(f"{job}: largest sequence length T"), title_justify="left")
+    table.add_column("limit")
+    for item in horizons:
+        table.add_column(escape(f"{item.backend}\n{item.profile}"), justify="right")
+    limits = dict.fromkeys(bound.limit for item in horizons for bound in item.bounds)
+    for limit in limits:
+        cells = []
+        for item in horizons:
+            found = [bound for bound in item.bounds if bound.limit == limit]
+            text = _length(found[0].max_timesteps) if found else ""
+            cells.append(f"[bold]{text}[/]" if limit == item.binding.limit else text)
+        table.add_row(escape(limit), *cells)
+    table.add_section()
+    table.add_row("lambda per timestep", *(f"{item.loss_slope:.4f}" for item in horizons))
+    table.add_row("timestep, us", *(f"{item.duration_slope_ns / 1e3:.2f}" for item in horizons))
+    out.print(table)
+    out.print("bold: the limit that binds", style="dim")
+
+
+def _length(max_timesteps: float) -> str:
+    return "-" if math.isinf(max_timesteps) else f"{max_timesteps:,.0f}"
+
+
+def _print_diagnosis(job: str, diagnosis: "Diagnosis") -> None:
+    report = diagnosis.report
+    table = Table(
+        title=escape(f"{job} on {diagnosis.backend} with {diagnosis.profile}"),
+        title_justify="left",
+    )
+    table.add_column("rule")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("limit", justify="right")
+    for finding in report.findings:
+        verdict = "[green]pass[/]" if finding.passed else "[yellow]split[/]"
+        if not (finding.passed or finding.splits):
+            verdict = "[bold red]fail[/]"
+        table.add_row(escape(finding.rule), verdict, _plain(finding.value), _plain(finding.limit))
+    out.print(table)
+    program = diagnosis.compiled.program
+    out.print(
+        f"T = {program.num_timesteps}, {diagnosis.num_rows:,} rows of {diagnosis.num_shots:,} "
+        f"shots, angles: {escape(diagnosis.rows_from)}",
+        soft_wrap=True,
+    )
+    for finding in report.findings:
+        if not finding.passed:
+            out.print(f"{'split' if finding.splits else 'fail'}: {escape(finding.line)}",
+                      soft_wrap=True)  # fmt: skip
+    if report.largest_timesteps is not None:
+        out.print(f"largest T that passes: {report.largest_timesteps:,}")
+    if report.passed:
+        minutes = (
+            f", {report.minutes_to_submit:.0f} min to submit" if report.minutes_to_submit else ""
+        )
+        out.print(
+            f"[green]ready[/]: {report.num_jobs:,} job{'s' if report.num_jobs > 1 else ''}, "
+            f"forecast {report.qpu_seconds:,.1f} QPU seconds{minutes}"
+        )
+    else:
+        out.print("[bold red]not ready[/]: this circuit cannot run there", soft_wrap=True)
+
+
+def _plain(value: "str | float") -> str:
+    if isinstance(value, str):
+        return escape(value)
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,200 @@
+"""Train, run and draw the model of a job: `qrnn train|infer|circuit JOB.toml`."""
+
+import math
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from qrnn_qiskit.cli.console import (
+    Job,
+    Json,
+    Overrides,
+    TerminalProgress,
+    clear_errors,
+    escape,
+    out,
+    print_json,
+    print_notes,
+    save_figure,
+)
+
+if TYPE_CHECKING:
+    from qrnn_qiskit.studies import ComparisonRow, TrainResult
+
+app = typer.Typer()
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of run directories.")]
+RunPath = Annotated[
+    Path | None, typer.Option("--run", help="Run directory to use; the newest of this job if none.")
+]
+
+
+@app.command()
+def train(
+    job: Job,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    runs: Runs = Path("runs"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the newest run of this job.")
+    ] = False,
+) -> None:
+    """Train a job's model, compare it on Aer, and print one table."""
+    with clear_errors(job, _command("train", job, overrides, runs, "--resume")):
+        from qrnn_qiskit.studies import load_job, run_training
+        from qrnn_qiskit.studies.runs import finite_or_null
+
+        spec = load_job(job, tuple(overrides or ()))
+        with TerminalProgress() as progress:
+            result = run_training(spec, runs_root=runs, resume=resume, progress=progress)
+        if as_json:
+            print_json(finite_or_null(result.to_json()))
+            return
+        title = f"{spec.name}: {spec.model.ansatz}, {spec.model.loop} loop"
+        _print_rows(result.rows, result.metric_name, title)
+        _print_device_loop(result)
+        print_notes(result.warnings)
+        for figure in result.figures:
+            out.print(f"figure    {escape(str(figure))}", soft_wrap=True)
+        numbers = escape(str(result.run / "metrics.json"))
+        out.print(f"numbers   {numbers}", soft_wrap=True)
+        out.print(f"took      {result.wall_seconds:.0f} s")
+
+
+@app.command()
+def infer(
+    job: Job,
+    engine: Annotated[
+        Literal["exact", "aer"], typer.Option(help="Exact engine, or Aer as [aer] says.")
+    ] = "exact",
+    overrides: Overrides = None,
+    as_json: Json = False,
+    runs: Runs = Path("runs"),
+    run: RunPath = None,
+) -> None:
+    """Run a trained model on the test split and write its predictions."""
+    with clear_errors(job, _command("infer", job, overrides, runs, f"--engine={engine}")):
+        from qrnn_qiskit.studies import load_job, run_inference
+        from qrnn_qiskit.studies.runs import finite_or_null
+
+        spec = load_job(job, tuple(overrides or ()))
+        with TerminalProgress() as progress:
+            result = run_inference(
+                spec, engine=engine, run_path=run, runs_root=runs, progress=progress
+            )
+        if as_json:
+            print_json(finite_or_null(result.to_json()))
+            return
+        _print_rows(result.rows, result.metric_name, f"{spec.name}: {result.run}")
+        print_notes(result.warnings)
+        out.print(f"predictions  {escape(str(result.predictions))}", soft_wrap=True)
+
+
+@app.command()
+def circuit(
+    job: Job,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    runs: Runs = Path("runs"),
+    run: RunPath = None,
+    sample: Annotated[
+        int | None, typer.Option(help="Bind the trained angles of this test sample.")
+    ] = None,
+    timesteps: Annotated[
+        int | None, typer.Option(help="Only the first timesteps of the sequence.")
+    ] = None,
+    qasm3: Annotated[bool, typer.Option("--qasm3", help="Print OpenQASM 3.")] = False,
+    png: Annotated[Path | None, typer.Option(help="Draw to this PNG file.")] = None,
+) -> None:
+    """Draw a job's dynamic circuit, or print it as OpenQASM 3."""
+    with clear_errors(job, _command("circuit", job, overrides, runs)):
+        from qrnn_qiskit import plotting
+        from qrnn_qiskit.studies import build_circuit_view, load_job
+
+        spec = load_job(job, tuple(overrides or ()))
+        view = build_circuit_view(
+            spec, sample=sample, num_timesteps=timesteps, run_path=run, runs_root=runs
+        )
+        program = view.program
+        if png is not None:
+            title = f"{spec.name}, {program.num_timesteps} timesteps"
+            save_figure(plotting.draw_circuit(view.circuit, title), png)
+        if as_json:
+            numbers = {
+                "program_id": program.program_id,
+                "num_timesteps": program.num_timesteps,
+                "num_qubits": program.cell.num_qubits,
+                "num_bits": program.num_bits,
+                "num_steering_bits": sum(bit.role == "steering" for bit in program.record),
+                "num_slots": program.slots.num_slots,
+                "num_controls": program.num_controls,
+                "sample": view.sample,
+                "png": None if png is None else str(png),
+            }
+            print_json(numbers | ({"qasm3": view.qasm3} if qasm3 else {}))
+        elif qasm3:
+            typer.echo(view.qasm3)
+        elif png is not None:
+            out.print(f"figure  {escape(str(png))}", soft_wrap=True)
+        else:
+            drawing = view.circuit.draw("text", fold=out.width, idle_wires=False)
+            typer.echo(str(drawing))
+            typer.echo(
+                f"{program.cell.num_qubits} qubits, {program.num_bits} bits, "
+                f"{program.slots.num_slots} slots, program {program.program_id}"
+            )
+
+
+def _command(name: str, job: Path, overrides: list[str] | None, runs: Path, *more: str) -> str:
+    """A command line that goes on with what this one began."""
+    words = ["qrnn", name, str(job), *more]
+    words += [word for override in overrides or () for word in ("--set", override)]
+    words += [] if runs == Path("runs") else ["--runs", str(runs)]
+    return shlex.join(words)
+
+
+def _print_rows(rows: "Iterable[ComparisonRow]", metric_name: str, title: str) -> None:
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("engine")
+    for column in (metric_name, "loss", "samples", "shots"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        shots = "exact" if row.num_shots is None else str(row.num_shots)
+        table.add_row(
+            escape(row.label),
+            _with_error(row.metric, row.metric_error),
+            _with_error(row.loss, row.loss_error),
+            str(row.num_samples),
+            "" if row.kind == "baseline" else shots,
+        )
+    out.print(table)
+    out.print("errors are one standard error over test samples", style="dim")
+
+
+def _print_device_loop(result: "TrainResult") -> None:
+    loop = result.device_loop
+    if loop is None:
+        return
+    losses = " ".join(f"{loss:.3f}" for loss in loop.losses)
+    out.print(f"Aer in the loop, {loop.gradient} gradient: batch losses {losses}")
+    if loop.damping:
+        damping = " ".join(f"{factor:.2f}" for factor in loop.damping)
+        out.print(
+            f"fitted damping per timestep and final basis {damping}; "
+            f"residual {loop.residual_rms:.3f} rms, shot noise included",
+            soft_wrap=True,
+        )
+
+
+def _with_error(value: float, error: float) -> str:
+    """Three decimals, or as many as it takes to show the error's first digit."""
+    if math.isnan(value):
+        return "-"
+    if math.isnan(error) or error == 0:
+        return f"{value:.3f}"
+    decimals = min(max(3, -math.floor(math.log10(error))), 9)
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"

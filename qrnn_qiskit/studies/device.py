@@ -1,0 +1,74 @@
+"""A device and the profile that circuits are compiled with for it, by their names."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from qiskit.providers import BackendV2
+
+from qrnn_qiskit.compiling import (
+    CompiledProgram,
+    TranspileProfile,
+    choose_profile,
+    compile_program,
+    load_profile,
+)
+from qrnn_qiskit.devices import DeviceTarget, load_backend, read_target
+from qrnn_qiskit.program import SequenceProgram
+
+
+@dataclass(frozen=True, eq=False)
+class CompilerDevice:
+    """A backend as a profile's compiler sees it.
+
+    Attributes:
+        backend: where the numbers come from.
+        target: what may be used of it.
+        profile: how circuits are compiled for it.
+    """
+
+    backend: BackendV2
+    target: DeviceTarget
+    profile: TranspileProfile
+
+    def compile(self, program: SequenceProgram) -> CompiledProgram:
+        """The program's circuit on this device, with this profile."""
+        return compile_program(program, self.target, self.profile)
+
+
+def open_device(backend_name: str, profile_name: str | None = None) -> CompilerDevice:
+    """A device by name with a profile by name.
+
+    Args:
+        backend_name: of a fake backend, a stored snapshot's path, or `ibm_*`.
+        profile_name: a shipped profile or a file; the one made for the device if none.
+
+    Raises:
+        InputError: if either is unknown, or they do not fit each other.
+
+    Example:
+        >>> device = open_device("fake_boston")
+        >>> device.target.two_qubit_gate, device.profile.name
+        ('cz', 'heron')
+    """
+    profile = None if profile_name is None else load_profile(profile_name)
+    return _open(backend_name, profile)
+
+
+@lru_cache(maxsize=32)
+def _open(backend_name: str, profile: TranspileProfile | None) -> CompilerDevice:
+    fractional = profile is not None and profile.fractional_gates
+    backend = _load_backend(backend_name, fractional)
+    target = read_target(
+        backend,
+        fractional_gates=fractional,
+        excluded_qubits=() if profile is None else profile.excluded_qubits,
+    )
+    if profile is None:
+        num_neighbours = max(len(others) for others in target.neighbours)
+        profile = choose_profile(target.two_qubit_gate, num_neighbours)
+    return CompilerDevice(backend, target, profile)
+
+
+@lru_cache(maxsize=16)
+def _load_backend(backend_name: str, fractional: bool) -> BackendV2:
+    return load_backend(backend_name, fractional_gates=fractional)
