@@ -39,10 +39,10 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import IfElseOp, Measure, Reset
 from qiskit.circuit.library import CZGate, RZGate, SXGate, XGate
 
+from qrnn_qiskit.analysis import build_report
 from qrnn_qiskit.compiling import (
     CompiledProgram,
     TranspileProfile,
-    build_report,
     compile_program,
     load_profile,
     transport,

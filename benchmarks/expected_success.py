@@ -29,15 +29,9 @@ from itertools import product
 import numpy as np
 from qiskit.providers import BackendV2
 
-from qrnn_qiskit.compiling import (
-    LossBudget,
-    PlacedDevice,
-    TranspileProfile,
-    compile_program,
-    estimate_loss,
-    load_profile,
-    schedule_compiled,
-)
+from qrnn_qiskit.analysis import schedule_compiled
+from qrnn_qiskit.compiling import TranspileProfile, compile_program, load_profile
+from qrnn_qiskit.costing import LossBudget, PlacedDevice, estimate_loss
 from qrnn_qiskit.devices import DeviceTarget, load_fake_backend, read_target
 from qrnn_qiskit.execution import AerExecutor, RunRequest, noise_for
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram

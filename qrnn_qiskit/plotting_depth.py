@@ -16,8 +16,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMe
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from qrnn_qiskit.compiling.horizon import Bound, Horizon
-from qrnn_qiskit.compiling.report import DepthReport
+from qrnn_qiskit.analysis.horizon import Bound, Horizon
+from qrnn_qiskit.analysis.report import DepthReport
 from qrnn_qiskit.errors import require
 from qrnn_qiskit.plotting import BLUE, GREY, INK, VERMILION, restrain
 from qrnn_qiskit.plotting_timeline import plot_timeline
@@ -64,7 +64,8 @@ def plot_loss(reports: Sequence[DepthReport]) -> Figure:
         InputError: if there is no report.
 
     Example:
-        >>> from qrnn_qiskit.compiling import build_report, compile_program, load_profile
+        >>> from qrnn_qiskit.analysis import build_report
+        >>> from qrnn_qiskit.compiling import compile_program, load_profile
         >>> from qrnn_qiskit.devices import load_backend, read_target
         >>> from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
         >>> cell = CellSpec(Ansatz("brick", 2), (Readout("Z", 0),))
@@ -107,7 +108,8 @@ def plot_two_qubit_depth(reports: Sequence[DepthReport]) -> Figure:
         InputError: if there is no report.
 
     Example:
-        >>> from qrnn_qiskit.compiling import build_report, compile_program, load_profile
+        >>> from qrnn_qiskit.analysis import build_report
+        >>> from qrnn_qiskit.compiling import compile_program, load_profile
         >>> from qrnn_qiskit.devices import load_backend, read_target
         >>> from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
         >>> cell = CellSpec(Ansatz("brick", 2), (Readout("Z", 0),))
@@ -150,7 +152,7 @@ def plot_horizon(horizons: Sequence[Horizon], max_timesteps: float | None = None
         InputError: if there is no horizon, or `max_timesteps` is not above 1 and finite.
 
     Example:
-        >>> from qrnn_qiskit.compiling import Bound
+        >>> from qrnn_qiskit.analysis import Bound
         >>> bounds = (Bound("decay to 50% success", 68, "lambda 0.01 a timestep"),)
         >>> figure = plot_horizon([Horizon("heron", "fast", 0.01, 0.01, 4e3, 0.5, bounds)])
     """

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from qrnn_qiskit.compiling.report import DepthReport
-from qrnn_qiskit.compiling.walk import condition_bits
+from qrnn_qiskit.analysis.report import DepthReport
+from qrnn_qiskit.costing.walk import condition_bits
 from qrnn_qiskit.errors import require
 from qrnn_qiskit.plotting import BLUE, GREY, INK, VERMILION, restrain
 
@@ -84,7 +84,8 @@ def plot_timeline(report: DepthReport, num_timesteps: int = 4) -> Figure:
         InputError: if `num_timesteps` is below 1.
 
     Example:
-        >>> from qrnn_qiskit.compiling import build_report, compile_program, load_profile
+        >>> from qrnn_qiskit.analysis import build_report
+        >>> from qrnn_qiskit.compiling import compile_program, load_profile
         >>> from qrnn_qiskit.devices import load_backend, read_target
         >>> from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
         >>> cell = CellSpec(Ansatz("brick", 2), (Readout("Z", 0),))

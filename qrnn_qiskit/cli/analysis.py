@@ -21,7 +21,7 @@ from qrnn_qiskit.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from qrnn_qiskit.compiling import DepthReport, Horizon
+    from qrnn_qiskit.analysis import DepthReport, Horizon
     from qrnn_qiskit.studies import Diagnosis
 
 app = typer.Typer()

@@ -30,7 +30,7 @@ Compile: TypeAlias = Callable[[SequenceProgram, DeviceTarget, TranspileProfile],
 _OUR_FILE = re.compile(r"\.?[0-9a-f]{64}\.qrnn(\.\d+\.[0-9a-f]+\.part)?")
 
 # Packages whose code decides what a compilation gives.
-_COMPILING_PACKAGES = ("program", "devices", "compiling")
+_COMPILING_PACKAGES = ("program", "devices", "costing", "compiling")
 
 
 def _hash_source() -> str:

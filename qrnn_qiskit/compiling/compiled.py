@@ -1,6 +1,6 @@
 """A circuit that executors run, and the map from slots to the values it binds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import pi
 
 import numpy as np
@@ -49,7 +49,7 @@ class CompiledProgram:
     physical_qubits: tuple[int, ...]
     bit_to_qubit: tuple[int, ...]
     target_name: str
-    form: CircuitForm = CircuitForm()
+    form: CircuitForm = field(default_factory=CircuitForm)
     profile_name: str = "logical"
 
     @property

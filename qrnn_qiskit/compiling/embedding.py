@@ -20,13 +20,13 @@ from qrnn_qiskit.compiling.interaction import (
     build_transports,
 )
 from qrnn_qiskit.compiling.isa import fence, remove_fences
-from qrnn_qiskit.compiling.loss import count_uses
 from qrnn_qiskit.compiling.placement import PlacementCosts, find_placements
 from qrnn_qiskit.compiling.profile import TranspileProfile
-from qrnn_qiskit.compiling.schedule import Schedule
 from qrnn_qiskit.compiling.tiling import CompileWindow
 from qrnn_qiskit.compiling.transport import MAX_TRANSPORT_QUBITS
 from qrnn_qiskit.compiling.windows import Candidate, Compilation
+from qrnn_qiskit.costing.loss import count_uses
+from qrnn_qiskit.costing.schedule import Schedule
 from qrnn_qiskit.devices import DeviceTarget
 from qrnn_qiskit.program import SequenceProgram
 

@@ -164,7 +164,7 @@ def load_profile(name_or_path: str | Path) -> TranspileProfile:
         Traceback (most recent call last):
         ...
         qrnn_qiskit.errors.InputError: profile: must be the name of a shipped profile or the path \
-of a .toml file, got 'hreon'; did you mean heron? Shipped are aer, eagle, heron, \
+of a .toml file, got 'hreon'; did you mean heron? Shipped are aer, eagle, generic, heron, \
 heron_fractional, nighthawk, reference_sim14
     """
     text = str(name_or_path)

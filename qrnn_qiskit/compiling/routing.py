@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from qiskit import QuantumCircuit
 from rustworkx import PyGraph, graph_token_swapper
 
-from qrnn_qiskit.compiling.depth import count_gates
 from qrnn_qiskit.compiling.isa import fence, remove_fences, translate
 from qrnn_qiskit.compiling.preset import active_qubits
 from qrnn_qiskit.compiling.profile import TranspileProfile
 from qrnn_qiskit.compiling.tiling import plan_windows
 from qrnn_qiskit.compiling.windows import Candidate, Compilation
+from qrnn_qiskit.costing.depth import count_gates
 from qrnn_qiskit.devices import DeviceTarget
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.program import SequenceProgram

@@ -7,13 +7,17 @@ from qiskit import QuantumCircuit
 
 from qrnn_qiskit.compiling.angles import AngleMap
 from qrnn_qiskit.compiling.isa import rename_mid_circuit
-from qrnn_qiskit.compiling.loss import LossBudget, PlacedDevice, estimate_loss
 from qrnn_qiskit.compiling.profile import TranspileProfile
-from qrnn_qiskit.compiling.schedule import Schedule, build_schedule
 from qrnn_qiskit.compiling.tiling import CompileWindow, WindowTemplate, compile_templates, tile
+from qrnn_qiskit.costing.loss import LossBudget, PlacedDevice, estimate_loss
+from qrnn_qiskit.costing.schedule import Schedule, build_schedule
 from qrnn_qiskit.devices import DeviceTarget
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.program.circuit import CircuitForm
+
+# Candidates for sequences up to here are compared on the whole of them: with so few timesteps, the
+# first ones and the final measurement decide, too.
+_SHORT_TIMESTEPS = 12
 
 Templates = dict[Hashable, WindowTemplate]
 
@@ -85,7 +89,9 @@ class Compilation:
 
     @property
     def num_sample_timesteps(self) -> int:
-        """Timesteps that show the steady state, whatever the number of banks."""
+        """Timesteps that candidates are compared on: all, or enough to show the steady state."""
+        if self.program.num_timesteps <= _SHORT_TIMESTEPS:
+            return self.program.num_timesteps
         cell = self.program.cell
         steady = cell.feedback_delay + cell.history + 2 * (cell.num_banks + 1)
         return min(self.program.num_timesteps, steady + steady % 2)

@@ -13,7 +13,8 @@ from qiskit import QuantumCircuit
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
-from qrnn_qiskit.compiling import CompiledProgram, Schedule
+from qrnn_qiskit.compiling import CompiledProgram
+from qrnn_qiskit.costing import Schedule
 from qrnn_qiskit.devices import DeviceNoise
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.execution.aer_circuit import build_aer_circuit

@@ -8,8 +8,8 @@ from qiskit.circuit import IfElseOp
 from qiskit.circuit.library import IGate, Measure, Reset
 from qiskit.utils.units import apply_prefix
 
-from qrnn_qiskit.compiling import Schedule
-from qrnn_qiskit.compiling.padding import insert_delays
+from qrnn_qiskit.costing import Schedule
+from qrnn_qiskit.costing.padding import insert_delays
 
 
 class Idle(NamedTuple):

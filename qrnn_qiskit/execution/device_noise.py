@@ -3,7 +3,7 @@
 from qiskit.providers import BackendV2
 
 from qrnn_qiskit.compiling import CompiledProgram
-from qrnn_qiskit.compiling.walk import walk_instructions
+from qrnn_qiskit.costing.walk import walk_instructions
 from qrnn_qiskit.devices import DeviceNoise, read_noise, read_target
 from qrnn_qiskit.devices.target import FRACTIONAL_GATES
 from qrnn_qiskit.errors import require

@@ -121,7 +121,8 @@ def compare_on_aer(
             )
             rows.append(row)
         warnings.append(reading.warning)
-    caveats = [f"readout and gate errors of {spec.backend} are simulated, idling is not", *warnings]
+    simulated = f"gate, readout and reset errors of {spec.backend} and waiting are simulated"
+    caveats = [f"{simulated}; crosstalk and drift are not", *warnings]
     return AerComparison(tuple(rows), tuple(sampled), tuple(filter(None, dict.fromkeys(caveats))))
 
 

@@ -7,13 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qrnn_qiskit.compiling import (
-    DepthReport,
-    Horizon,
-    TranspileProfile,
-    build_horizon,
-    build_report,
-)
+from qrnn_qiskit.analysis import DepthReport, Horizon, build_horizon, build_report
+from qrnn_qiskit.compiling import TranspileProfile
 from qrnn_qiskit.compiling.storage import export_isa
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.program import SequenceProgram
@@ -128,7 +123,7 @@ def run_depth(
         start = time.perf_counter()
         adapted = adapt_program(program, device.profile)
         plain = device.profile.model_copy(update={"ansatz": None})
-        compiled = replace(device, profile=plain).compile(adapted)
+        compiled = replace(device, profile=plain).compile_afresh(adapted)
         seconds = time.perf_counter() - start
         return build_report(compiled, device.target, device.profile, seconds)
 

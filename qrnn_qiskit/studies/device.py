@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from qiskit.providers import BackendV2
 
+from qrnn_qiskit.analysis import schedule_compiled
 from qrnn_qiskit.compiling import (
     CompiledProgram,
     TranspileProfile,
@@ -12,6 +13,8 @@ from qrnn_qiskit.compiling import (
     compile_program,
     load_profile,
 )
+from qrnn_qiskit.compiling.cache import CompileCache
+from qrnn_qiskit.costing import Schedule
 from qrnn_qiskit.devices import DeviceTarget, load_backend, read_target
 from qrnn_qiskit.program import SequenceProgram
 
@@ -31,8 +34,16 @@ class CompilerDevice:
     profile: TranspileProfile
 
     def compile(self, program: SequenceProgram) -> CompiledProgram:
-        """The program's circuit on this device, with this profile."""
+        """The program's circuit on this device with this profile, from the cache if it is there."""
+        return _open_cache().get_or_compile(program, self.target, self.profile)
+
+    def compile_afresh(self, program: SequenceProgram) -> CompiledProgram:
+        """The same without the cache, to see what compiling takes."""
         return compile_program(program, self.target, self.profile)
+
+    def schedule(self, compiled: CompiledProgram) -> Schedule:
+        """When everything in a circuit compiled for this device happens."""
+        return schedule_compiled(compiled, self.target, self.profile)
 
 
 def open_device(backend_name: str, profile_name: str | None = None) -> CompilerDevice:
@@ -72,3 +83,8 @@ def _open(backend_name: str, profile: TranspileProfile | None) -> CompilerDevice
 @lru_cache(maxsize=16)
 def _load_backend(backend_name: str, fractional: bool) -> BackendV2:
     return load_backend(backend_name, fractional_gates=fractional)
+
+
+@lru_cache(maxsize=1)
+def _open_cache() -> CompileCache:
+    return CompileCache()

@@ -8,12 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qrnn_qiskit.compiling import (
-    CompiledProgram,
-    PreflightReport,
-    check_submission,
-    schedule_compiled,
-)
+from qrnn_qiskit.analysis import PreflightReport, check_submission
+from qrnn_qiskit.compiling import CompiledProgram
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.learning.training import evaluating
 from qrnn_qiskit.program import SequenceProgram
@@ -109,7 +105,7 @@ def check_program(
         controls = rng.uniform(-np.pi, np.pi, size=(1, program.num_controls))
         controls[:, program.num_table_angles :] = program.strengths_rad
         slot_values = np.repeat(program.slots.values(controls), num_rows, axis=0)
-    schedule = schedule_compiled(compiled, device.target, device.profile)
+    schedule = device.schedule(compiled)
     return check_submission(
         compiled.circuit,
         device.target.target,

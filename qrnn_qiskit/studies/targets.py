@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 from qrnn_qiskit.compiling import CompiledProgram, compile_logical
 from qrnn_qiskit.errors import InputError
@@ -29,19 +28,19 @@ def build_ideal_target(spec: AerSpec) -> AerTarget:
 
 
 def build_noisy_target(spec: AerSpec) -> AerTarget:
-    """Aer with readout and gate errors of a device, on the circuit compiled for it.
+    """Aer with a device's errors, waiting included, on the circuit compiled for it.
 
     Example:
         >>> build_noisy_target(AerSpec(backend="fake_boston")).label
         'Aer fake_boston'
     """
     device = open_device(spec.backend, spec.profile)
-
-    def compile_program(program: SequenceProgram) -> CompiledProgram:
-        return _compile(program, spec.backend, spec.profile)
-
-    executor = AerExecutor(lambda compiled: noise_for(compiled, device.backend), device=spec.device)
-    return AerTarget(f"Aer {spec.backend}", executor, compile_program, is_noisy=True)
+    executor = AerExecutor(
+        lambda compiled: noise_for(compiled, device.backend),
+        idling=device.schedule,
+        device=spec.device,
+    )
+    return AerTarget(f"Aer {spec.backend}", executor, device.compile, is_noisy=True)
 
 
 def check_target(spec: AerSpec, program: SequenceProgram) -> None:
@@ -56,11 +55,3 @@ def check_target(spec: AerSpec, program: SequenceProgram) -> None:
         build_noisy_target(spec).compile_program(program.prefix(shortest))
     except InputError as error:
         raise InputError(f"aer.{error}") from error
-
-
-# A study asks for the same circuit several times: before, in and after training on a device.
-@lru_cache(maxsize=64)
-def _compile(
-    program: SequenceProgram, backend_name: str, profile_name: str | None
-) -> CompiledProgram:
-    return open_device(backend_name, profile_name).compile(program)

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from qrnn_qiskit.compiling import compile_for_backend
-from qrnn_qiskit.devices import load_fake_backend, read_noise
-from qrnn_qiskit.execution import AerExecutor, RunRequest
+from qrnn_qiskit.compiling import compile_program, load_profile
+from qrnn_qiskit.devices import load_fake_backend, read_target
+from qrnn_qiskit.execution import AerExecutor, RunRequest, noise_for
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 
 
 def record_digest(num_threads):
     backend = load_fake_backend("fake_boston")
     cell = CellSpec(Ansatz("brick", 2), (Readout("Z", 0),))
-    compiled = compile_for_backend(SequenceProgram(cell, 3), backend)
-    noise = read_noise(backend, compiled.physical_qubits)
+    target = read_target(backend)
+    compiled = compile_program(SequenceProgram(cell, 3), target, load_profile("heron"))
+    noise = noise_for(compiled, backend)
     rows = np.random.default_rng(0).uniform(-2, 2, (4, compiled.program.slots.num_slots))
     request = RunRequest(compiled, rows, num_shots=300, seed=7)
     return sha256(AerExecutor(noise, max_threads=num_threads).run(request).bits).hexdigest()

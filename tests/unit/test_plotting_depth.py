@@ -8,8 +8,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
-from qrnn_qiskit.compiling import build_report, compile_program, load_profile
-from qrnn_qiskit.compiling.horizon import Bound, Horizon
+from qrnn_qiskit.analysis import build_report
+from qrnn_qiskit.analysis.horizon import Bound, Horizon
+from qrnn_qiskit.compiling import compile_program, load_profile
 from qrnn_qiskit.devices import load_backend, read_target
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.plotting_depth import (

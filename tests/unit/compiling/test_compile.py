@@ -1,4 +1,4 @@
-"""Compiled circuits by their properties: gates, parameters, depth, and the record's distribution."""
+"""Compiled circuits by their properties: gates, parameters, depth, distribution of records."""
 
 from dataclasses import replace
 from functools import cache
@@ -8,14 +8,10 @@ import pytest
 from qiskit.circuit import Parameter
 from scipy.stats import chi2
 
-from qrnn_qiskit.compiling import (
-    build_report,
-    compile_logical,
-    compile_program,
-    count_gates,
-    load_profile,
-)
-from qrnn_qiskit.compiling.walk import walk_instructions
+from qrnn_qiskit.analysis import build_report
+from qrnn_qiskit.compiling import compile_logical, compile_program, load_profile
+from qrnn_qiskit.costing import count_gates
+from qrnn_qiskit.costing.walk import walk_instructions
 from qrnn_qiskit.devices import load_fake_backend, read_target
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, RunRequest
@@ -251,8 +247,8 @@ def test_depth_per_timestep_is_bounded(
 
 
 def test_gates_grow_linearly_and_placements_do_not_change_with_length():
-    program = small_program("line", "delay", 4, num_timesteps=36)
-    compiled = [compile_with(program.prefix(length), "heron") for length in (12, 24, 36)]
+    program = small_program("line", "delay", 4, num_timesteps=40)
+    compiled = [compile_with(program.prefix(length), "heron") for length in (16, 28, 40)]
     assert len({item.physical_qubits for item in compiled}) == 1
     counts = [count_gates(item.circuit).num_two_qubit for item in compiled]
     assert counts[2] - counts[1] == counts[1] - counts[0]

@@ -275,7 +275,8 @@ def test_every_setting_changes_the_id(key):
     changes = {
         "layout": "preset", "tiling": "whole", "optimization_level": 1, "seeds": [1],
         "layout_candidates": 3, "excluded_qubits": [4], "fractional_gates": True,
-        "readout_gate": "cz", "fast_measure": False, "fast_reset": False, "spare_qubits": False, "extra_banks": 0,
+        "readout_gate": "cz", "fast_measure": False, "fast_reset": False, "spare_qubits": False,
+        "extra_banks": 0,
         "feedforward_latency_ns": 100.0, "target_success": 0.9, "two_qubit_gates": ["cz"],
         "ansatz": "line",
     }  # fmt: skip

@@ -13,7 +13,7 @@ from qiskit import ClassicalRegister, QuantumCircuit, qasm3, qpy
 from qrnn_qiskit.compiling import compile_logical, compile_program, load_profile, storage
 from qrnn_qiskit.compiling.folding import fold_angles
 from qrnn_qiskit.compiling.storage import export_isa, load_compiled, save_compiled, widen
-from qrnn_qiskit.compiling.walk import walk_instructions
+from qrnn_qiskit.costing.walk import walk_instructions
 from qrnn_qiskit.devices import load_fake_backend, read_target
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from qrnn_qiskit.compiling import TranspileProfile, compile_program, load_profile
-from qrnn_qiskit.compiling.depth import count_gates
 from qrnn_qiskit.compiling.transport import build_regions, find_transports
+from qrnn_qiskit.costing.depth import count_gates
 from qrnn_qiskit.devices.runtime import load_fake_backend
 from qrnn_qiskit.devices.target import read_target
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram

@@ -5,10 +5,10 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Instruction, Parameter
 
-from qrnn_qiskit.compiling.schedule import build_schedule
+from qrnn_qiskit.costing.schedule import build_schedule
 from qrnn_qiskit.execution.aer_circuit import Idle, build_aer_circuit
 from tests.reference.branch_enumeration import enumerate_records
-from tests.unit.compiling.timed_circuits import Table, random_circuit
+from tests.unit.costing.timed_circuits import Table, random_circuit
 
 
 class Durations:

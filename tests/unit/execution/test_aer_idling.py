@@ -10,15 +10,10 @@ from qiskit.circuit import Instruction
 from qiskit.quantum_info import DensityMatrix, Kraus, Operator
 from scipy.sparse import csr_array
 
-from qrnn_qiskit.compiling import (
-    PlacedDevice,
-    build_schedule,
-    compile_logical,
-    compile_program,
-    load_profile,
-    schedule_compiled,
-)
-from qrnn_qiskit.compiling.padding import insert_delays
+from qrnn_qiskit.analysis import schedule_compiled
+from qrnn_qiskit.compiling import compile_logical, compile_program, load_profile
+from qrnn_qiskit.costing import PlacedDevice, build_schedule
+from qrnn_qiskit.costing.padding import insert_delays
 from qrnn_qiskit.devices import (
     DeviceNoise,
     QubitNoise,

@@ -10,10 +10,10 @@ import pytest
 import torch
 from qiskit import qasm3
 
-from qrnn_qiskit.compiling import compile_for_backend, compile_logical
-from qrnn_qiskit.devices import DeviceNoise, QubitNoise, load_fake_backend, read_noise
+from qrnn_qiskit.compiling import compile_logical, compile_program, load_profile
+from qrnn_qiskit.devices import DeviceNoise, QubitNoise, load_fake_backend, read_target
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution import AerExecutor, ScriptedExecutor
+from qrnn_qiskit.execution import AerExecutor, ScriptedExecutor, noise_for
 from qrnn_qiskit.learning.engines import ExactEngine, ShotEngine
 from qrnn_qiskit.learning.qrnn import build_qrnn
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
@@ -236,14 +236,14 @@ def test_mitigated_readouts_on_a_noisy_device(rng):
     backend = load_fake_backend("fake_boston")
 
     def noise_of(compiled):
-        return read_noise(backend, compiled.physical_qubits)
+        return noise_for(compiled, backend)
 
     program = SequenceProgram(CellSpec(Ansatz("brick", 2), (Readout("Z", 0),), "open"), 2)
     executor = AerExecutor(noise_of)
     engine = ShotEngine(
         executor,
         3000,
-        lambda program: compile_for_backend(program, backend),
+        lambda program: compile_program(program, read_target(backend), load_profile("heron")),
         mitigation="local",
         calibration_shots=3000,
         seed=3,
@@ -263,6 +263,8 @@ def test_mitigated_readouts_on_a_noisy_device(rng):
     compiled = evaluator.compiled
     noise = noise_of(compiled)
     errors = {(gate.name, gate.qubits): gate.error for gate in noise.gates}
+    for qubit, qubit_noise in enumerate(noise.qubits):
+        errors["reset", (qubit,)] = errors["reset_2", (qubit,)] = qubit_noise.reset_error
     total = sum(
         errors.get(
             (item.operation.name, tuple(compiled.circuit.find_bit(q).index for q in item.qubits)),

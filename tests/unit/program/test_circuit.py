@@ -14,7 +14,7 @@ from qiskit import qasm3
 from qiskit.circuit import IfElseOp
 from qiskit.circuit.classical import expr
 
-from qrnn_qiskit.compiling.walk import walk_instructions
+from qrnn_qiskit.costing.walk import walk_instructions
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from qrnn_qiskit.program.circuit import CircuitForm, TimestepPlan, build_window, exchange
 from tests.programs import bind, dynamic_configurations, dynamic_program, host_program

@@ -108,7 +108,7 @@ def test_a_record_holds_what_it_takes_to_read_it_again(trained_feedforward):
     program = spec.model.build_program(4)
     assert record["bits"].shape == (6, 50, (program.num_bits + 7) // 8)
     assert record["slot_values"].shape == (6, program.slots.num_slots)
-    assert record["executor"] == "aer(fake_boston)"
+    assert record["executor"] == "aer(fake_boston, idling)"
     assert record["program_id"] == program.program_id
     assert len(record["physical_qubits"]) == program.cell.num_qubits
     assert np.unpackbits(record["bits"], axis=-1, count=program.num_bits).mean() > 0

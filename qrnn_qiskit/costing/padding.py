@@ -6,7 +6,7 @@ from typing import Any
 from qiskit import QuantumCircuit
 from qiskit.circuit import IfElseOp
 
-from qrnn_qiskit.compiling.schedule import SHORTEST_WINDOW_NS, BranchSchedule, Schedule
+from qrnn_qiskit.costing.schedule import SHORTEST_WINDOW_NS, BranchSchedule, Schedule
 from qrnn_qiskit.errors import require
 
 
@@ -29,7 +29,7 @@ def insert_delays(
         InputError: if the schedule is of another circuit.
 
     Example:
-        >>> from qrnn_qiskit.compiling.schedule import build_schedule
+        >>> from qrnn_qiskit.costing.schedule import build_schedule
         >>> class Simple:
         ...     def duration_ns(self, name, qubits):
         ...         return {"measure": 1000.0, "cz": 70.0}[name]

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 
-from qrnn_qiskit.compiling.padding import insert_delays
-from qrnn_qiskit.compiling.schedule import build_schedule
+from qrnn_qiskit.costing.padding import insert_delays
+from qrnn_qiskit.costing.schedule import build_schedule
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout
 from tests.reference.branch_enumeration import enumerate_records
-from tests.unit.compiling.test_schedule import SIMPLE, schedule_simply
-from tests.unit.compiling.timed_circuits import Table, compile_on_boston, random_circuit
+from tests.unit.costing.test_schedule import SIMPLE, schedule_simply
+from tests.unit.costing.timed_circuits import Table, compile_on_boston, random_circuit
 
 
 def operations(circuit):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterExpression
 
-from qrnn_qiskit.compiling.contract_rules import Finding
+from qrnn_qiskit.analysis.contract_rules import Finding
 
 # The runtime client's own check (0.51, utils/utils.py) allows this much above pi/2 and nothing
 # below 0; the Executor-based Sampler no longer runs it, the device's calibration has not changed.

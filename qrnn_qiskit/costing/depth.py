@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 
-from qrnn_qiskit.compiling.walk import (
+from qrnn_qiskit.costing.walk import (
     Condition,
     condition_bits,
     condition_targets,

@@ -4,7 +4,7 @@ import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit.classical import expr, types
 
-from qrnn_qiskit.compiling.walk import (
+from qrnn_qiskit.costing.walk import (
     condition_bits,
     condition_targets,
     condition_values,

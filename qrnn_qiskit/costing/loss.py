@@ -2,7 +2,9 @@
 
 lambda = N2 e2 + N1 e1 + N_ro e_ro + N_rst e_rst + sum_q tau_q (1/(6 T1) + 1/(3 T2)); the last
 term is the average infidelity of relaxation for a short time. exp(-lambda) is the expected
-success: the share of shots without any error, and a lower bound of what a signal keeps.
+success, roughly the share of shots without any error. It is a yardstick, no bound: most signals
+keep more, since few errors touch them, but a parity of many bits keeps less, since a misread bit
+turns its sign (`benchmarks/expected_success.py` has both beside a simulation).
 """
 
 from collections import Counter
@@ -13,8 +15,8 @@ from math import exp, log
 from qiskit import QuantumCircuit
 from qiskit.circuit.controlflow import ControlFlowOp
 
-from qrnn_qiskit.compiling.schedule import Schedule
-from qrnn_qiskit.compiling.walk import condition_bits
+from qrnn_qiskit.costing.schedule import Schedule
+from qrnn_qiskit.costing.walk import condition_bits
 from qrnn_qiskit.devices import DeviceTarget
 
 

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.transpiler import Target
 
-from qrnn_qiskit.compiling.binding_rules import parameter_finding, register_finding, rzz_finding
-from qrnn_qiskit.compiling.contract_rules import (
+from qrnn_qiskit.analysis.binding_rules import parameter_finding, register_finding, rzz_finding
+from qrnn_qiskit.analysis.contract_rules import (
     CircuitTally,
     Finding,
     structure_findings,
     tally_circuit,
 )
-from qrnn_qiskit.compiling.splitting import JobSplit, split_submission
+from qrnn_qiskit.analysis.splitting import JobSplit, split_submission
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError, require
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 
-from qrnn_qiskit.compiling.walk import condition_bits
+from qrnn_qiskit.costing.walk import condition_bits
 from qrnn_qiskit.errors import InputError, require
 
 # Device durations are multiples of dt (0.2 to 4 ns); shorter gaps are rounding of float sums.

@@ -9,10 +9,10 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import IfElseOp
 from qiskit.circuit.classical import expr
 
-from qrnn_qiskit.compiling.depth import GateCounts, count_gates, two_qubit_depth_per_qubit
+from qrnn_qiskit.costing.depth import GateCounts, count_gates, two_qubit_depth_per_qubit
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout
-from tests.unit.compiling.timed_circuits import compile_on_boston, random_circuit
+from tests.unit.costing.timed_circuits import compile_on_boston, random_circuit
 
 
 def two_register_circuit(num_qubits=4):

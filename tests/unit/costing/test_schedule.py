@@ -8,10 +8,10 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Parameter
 from qiskit.circuit.classical import expr
 
-from qrnn_qiskit.compiling.schedule import build_schedule
+from qrnn_qiskit.costing.schedule import build_schedule
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout
-from tests.unit.compiling.timed_circuits import (
+from tests.unit.costing.timed_circuits import (
     Exactly,
     SlowSchedule,
     Table,

@@ -12,9 +12,9 @@ from qiskit.circuit.classical import expr
 from qiskit.circuit.library import RZZGate
 from qiskit.transpiler import InstructionProperties, Target, generate_preset_pass_manager
 
-from qrnn_qiskit.compiling.contract_rules import Finding, tally_circuit
-from qrnn_qiskit.compiling.preflight import check_submission
-from qrnn_qiskit.compiling.splitting import split_submission
+from qrnn_qiskit.analysis.contract_rules import Finding, tally_circuit
+from qrnn_qiskit.analysis.preflight import check_submission
+from qrnn_qiskit.analysis.splitting import split_submission
 from qrnn_qiskit.devices import load_fake_backend
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError

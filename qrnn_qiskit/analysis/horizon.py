@@ -7,8 +7,8 @@ compiled lengths tell its slope, and the largest T follows without compiling it.
 from dataclasses import dataclass
 from math import exp, floor, inf, log
 
-from qrnn_qiskit.compiling.preflight import PreflightReport
-from qrnn_qiskit.compiling.report import DepthReport
+from qrnn_qiskit.analysis.preflight import PreflightReport
+from qrnn_qiskit.analysis.report import DepthReport
 from qrnn_qiskit.devices.limits import HardwareLimits
 
 

@@ -5,10 +5,10 @@ from functools import cached_property
 from typing import Any
 
 from qrnn_qiskit.compiling.compiled import CompiledProgram
-from qrnn_qiskit.compiling.depth import GateCounts, count_gates
-from qrnn_qiskit.compiling.loss import LossBudget, PlacedDevice, estimate_loss
 from qrnn_qiskit.compiling.profile import TranspileProfile
-from qrnn_qiskit.compiling.schedule import Schedule, build_schedule
+from qrnn_qiskit.costing.depth import GateCounts, count_gates
+from qrnn_qiskit.costing.loss import LossBudget, PlacedDevice, estimate_loss
+from qrnn_qiskit.costing.schedule import Schedule, build_schedule
 from qrnn_qiskit.devices import DeviceTarget
 
 
