@@ -128,8 +128,8 @@ def plot_two_qubit_depth(reports: Sequence[DepthReport]) -> Figure:
         axes.set_xlim(0, 1.18 * max(values) or 1.0)
         axes.barh(range(len(values)), values, 0.5, color=colour)
         for place, (value, report) in enumerate(zip(values, reports, strict=True)):
-            swaps = report.compiled.num_swaps if axes is panels[1] else 0
-            note = f" ({swaps} swaps)" if swaps else ""
+            swaps = report.compiled.num_swaps / report.num_timesteps if axes is panels[1] else 0
+            note = f" ({swaps:.3g} swaps)" if swaps else ""
             axes.annotate(f"{value:.3g}{note}", (value, place), (6, 0),
                           textcoords="offset points", va="center", fontsize=9.5,
                           color=INK)  # fmt: skip

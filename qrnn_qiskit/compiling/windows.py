@@ -15,9 +15,9 @@ from qrnn_qiskit.devices import DeviceTarget
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.program.circuit import CircuitForm
 
-# Candidates for sequences up to here are compared on the whole of them: with so few timesteps, the
-# first ones and the final measurement decide, too.
-_SHORT_TIMESTEPS = 12
+# Candidates are compared on so many timesteps, shorter sequences on the whole: there the first
+# timesteps, when no bank has to be waited for, and the final measurement decide, too.
+_FEWEST_TIMESTEPS = 16
 
 Templates = dict[Hashable, WindowTemplate]
 
@@ -90,11 +90,10 @@ class Compilation:
     @property
     def num_sample_timesteps(self) -> int:
         """Timesteps that candidates are compared on: all, or enough to show the steady state."""
-        if self.program.num_timesteps <= _SHORT_TIMESTEPS:
-            return self.program.num_timesteps
         cell = self.program.cell
-        steady = cell.feedback_delay + cell.history + 2 * (cell.num_banks + 1)
-        return min(self.program.num_timesteps, steady + steady % 2)
+        steady = cell.feedback_delay + cell.history + 4 * (cell.num_banks + 1)
+        # A multiple of 2, the longest window that is repeated.
+        return min(self.program.num_timesteps, max(_FEWEST_TIMESTEPS, steady + steady % 2))
 
     def sample(self, templates: Templates) -> QuantumCircuit:
         """A short circuit to compare placements on."""

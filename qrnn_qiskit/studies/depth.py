@@ -162,9 +162,9 @@ def run_horizon(
             "give QPU seconds")  # fmt: skip
     executions = num_executions or _num_executions(spec)
     cell = spec.model.build_program(1).cell
-    # Long enough for the steady state whatever the number of banks; four times as long tells
-    # the slope.
-    short = 4 * (cell.feedback_delay + cell.history) + 12
+    # Longer than what the compiler compares placements on, so that both lengths have the same
+    # one; the longer one tells the slope.
+    short = 8 * (cell.feedback_delay + cell.history) + 16
 
     def analyse(device: CompilerDevice) -> Horizon:
         profile = device.profile
@@ -172,7 +172,7 @@ def run_horizon(
             profile = profile.model_copy(update={"target_success": target_success})
         plain = replace(device, profile=profile.model_copy(update={"ansatz": None}))
         reports = []
-        for length in (short, 4 * short):
+        for length in (short, 3 * short):
             program = adapt_program(spec.model.build_program(length), profile)
             reports.append(build_report(plain.compile(program), device.target, profile))
         shorter, longer = reports

@@ -272,7 +272,8 @@ class TestTwoQubitDepth:
         circuit = report.compiled.circuit.copy()
         circuit.metadata = {"num_swaps": 7}
         swapped = replace(report, compiled=replace(report.compiled, circuit=circuit))
-        assert any(word.endswith(" (7 swaps)") for word in saved(plot_two_qubit_depth([swapped])))
+        note = f" ({7 / report.num_timesteps:.3g} swaps)"
+        assert any(word.endswith(note) for word in saved(plot_two_qubit_depth([swapped])))
 
     def test_wrong_input(self):
         with pytest.raises(InputError, match=r"^reports: must hold a report, got 0; .*$"):

@@ -247,8 +247,8 @@ def test_depth_per_timestep_is_bounded(
 
 
 def test_gates_grow_linearly_and_placements_do_not_change_with_length():
-    program = small_program("line", "delay", 4, num_timesteps=40)
-    compiled = [compile_with(program.prefix(length), "heron") for length in (16, 28, 40)]
+    program = small_program("line", "delay", 4, num_timesteps=44)
+    compiled = [compile_with(program.prefix(length), "heron") for length in (20, 32, 44)]
     assert len({item.physical_qubits for item in compiled}) == 1
     counts = [count_gates(item.circuit).num_two_qubit for item in compiled]
     assert counts[2] - counts[1] == counts[1] - counts[0]
