@@ -3,7 +3,6 @@
 import inspect
 import json
 import math
-import os
 from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +17,7 @@ from qiskit_ibm_runtime.fake_provider.backend_encoder import BackendEncoder
 from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
 
 from qrnn_qiskit.errors import InputError, require
+from qrnn_qiskit.files import write_whole
 
 SNAPSHOT_VERSION = 1
 
@@ -157,7 +157,9 @@ def save_snapshot(backend: BackendV2, path: str | Path) -> None:
         "properties": properties.to_dict(),
     }
     # The encoder writes dates in ISO format and complex numbers as pairs, as the client reads them.
-    _write_whole(Path(path), json.dumps(snapshot, cls=BackendEncoder))
+    text = json.dumps(snapshot, cls=BackendEncoder)
+    cure = "free space, change its permissions or choose another folder"
+    write_whole(Path(path), lambda file: file.write(text.encode()), cure)
 
 
 def load_snapshot(path: str | Path) -> BackendV2:
@@ -238,25 +240,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     require(isinstance(content, dict), "backend", f"{path} must hold a JSON object",
             type(content).__name__, "write it with save_snapshot")  # fmt: skip
     return content
-
-
-def _write_whole(path: Path, text: str) -> None:
-    # Not by tempfile, whose files only their owner may read.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(
-            f"path: {path} must be writable, got {error.strerror}; choose another folder"
-        ) from error
 
 
 def _fake_classes() -> dict[str, type[BackendV2]]:

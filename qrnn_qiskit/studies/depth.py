@@ -9,7 +9,7 @@ from typing import Any
 
 from qrnn_qiskit.analysis import DepthReport, Horizon, build_horizon, build_report
 from qrnn_qiskit.compiling import TranspileProfile
-from qrnn_qiskit.compiling.storage import export_isa
+from qrnn_qiskit.compiling.export import export_isa
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
@@ -196,9 +196,8 @@ def save_circuits(job: str, reports: Sequence[DepthReport], folder: Path) -> lis
     """
     written: list[Path] = []
     for report in reports:
-        backend = Path(report.backend).stem
-        target = folder / f"{job}-{backend}-{report.profile}"
-        written += export_isa(report.compiled, target, report.num_device_qubits)
+        name = f"{job}-{report.backend}-{report.profile}"
+        written += export_isa(report.compiled, folder, report.num_device_qubits, name=name)
     return written
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.files import write_whole
 from qrnn_qiskit.studies.spec import JobSpec, parse_job
 
 FORMAT_VERSION = 1
@@ -162,25 +162,8 @@ class RunDirectory:
         return self.path / "figures" / f"{name}.png"
 
     def _write(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
-        target = self.path / name
-        # Not by tempfile, whose files only their owner may read.
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise InputError(
-                f"{target}: must be writable, got {error.strerror}; "
-                "free space, change its permissions or choose another folder with --runs"
-            ) from error
+        cure = "free space, change its permissions or choose another folder with --runs"
+        write_whole(self.path / name, write, cure)
 
 
 def finite_or_null(value: Any) -> Any:

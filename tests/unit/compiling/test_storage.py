@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, qasm3, qpy
 
-from qrnn_qiskit.compiling import compile_logical, compile_program, load_profile, storage
+from qrnn_qiskit.compiling import compile_logical, compile_program, export, load_profile, storage
+from qrnn_qiskit.compiling.export import export_isa, widen
 from qrnn_qiskit.compiling.folding import fold_angles
-from qrnn_qiskit.compiling.storage import export_isa, load_compiled, save_compiled, widen
+from qrnn_qiskit.compiling.storage import load_compiled, save_compiled
 from qrnn_qiskit.costing.walk import walk_instructions
 from qrnn_qiskit.devices import load_fake_backend, read_target
 from qrnn_qiskit.errors import InputError
@@ -68,7 +69,7 @@ def slots_of(rng, compiled):
 
 def assert_equal(found, expected):
     assert found.circuit == expected.circuit
-    assert storage._qasm_text(found.circuit) == storage._qasm_text(expected.circuit)
+    assert export._qasm_text(found.circuit) == export._qasm_text(expected.circuit)
     for step, other in zip(
         walk_instructions(found.circuit), walk_instructions(expected.circuit), strict=True
     ):
@@ -272,7 +273,7 @@ def test_export_is_the_circuit_on_device_qubits(tmp_path, rng, kind):
 def test_formulas_of_folds_are_those_of_the_binding():
     functions = {"sin": np.sin, "cos": np.cos, "atan2": np.arctan2, "abs": np.abs, "pi": np.pi}
     angles = np.linspace(-7, 7, 101)
-    for fold, formula in enumerate(storage._FOLD_FORMULAS):
+    for fold, formula in enumerate(export._FOLD_FORMULAS):
         kinds = np.full(len(angles), fold, dtype=np.uint8)
         found = eval(formula, functions | {"v": angles})
         np.testing.assert_allclose(found, fold_angles(angles[None], kinds)[0], rtol=0, atol=0)

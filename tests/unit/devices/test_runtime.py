@@ -1,6 +1,7 @@
 """Backends by name and by file, and what is said when there is none."""
 
 import json
+import os
 
 import pytest
 from qiskit.providers.exceptions import QiskitBackendNotFoundError
@@ -171,8 +172,8 @@ def test_only_ibm_backends_can_be_stored(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "device.json"
     path.write_text("old")
-    monkeypatch.setattr(runtime.os, "fsync", full_disk)
-    with refused(r"device\.json must be writable, got No space left on device; choose another"):
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with refused(r"device\.json: must be writable, got No space left on device; free space"):
         save_snapshot(load_fake_backend("fake_manila"), path)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["device.json"]
