@@ -160,6 +160,8 @@ def run_horizon(
             "must lie between 0 and 1", target_success, "for example 0.5")  # fmt: skip
     require(max_qpu_seconds > 0, "--budget", "must be positive", max_qpu_seconds,
             "give QPU seconds")  # fmt: skip
+    require(num_executions is None or num_executions >= 1, "--executions", "must be at least 1",
+            num_executions, "give rows times shots")  # fmt: skip
     executions = num_executions or _num_executions(spec)
     cell = spec.model.build_program(1).cell
     # Longer than what the compiler compares placements on, so that both lengths have the same

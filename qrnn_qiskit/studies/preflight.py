@@ -147,7 +147,9 @@ def run_preflight(
         InputError: if the job cannot be compiled for the backend, or a value is out of range.
             A broken rule is in the report.
     """
-    for name, value in (("--rows", num_rows), ("--shots", num_shots)):
+    for name, value in (
+        ("--rows", num_rows), ("--shots", num_shots), ("--timesteps", num_timesteps),
+    ):  # fmt: skip
         require(value is None or value >= 1, name, "must be at least 1", value,
                 "ask for one or more")  # fmt: skip
     num_samples, default_shots = (
