@@ -245,7 +245,7 @@ def _print_reports(job: str, reports: "tuple[DepthReport, ...]") -> None:
         )
     table.add_section()
     table.add_row("memory waits, share", *(f"{c['idle_fraction']:.0%}" for c in contents))
-    table.add_row("expected success", *(f"{c['success']:.3f}" for c in contents))
+    table.add_row("expected success", *(f"{c['success']:.3g}" for c in contents))
     for target in dict.fromkeys(c["target_success"] for c in contents):
         cells = (
             f"{c['timesteps_to_target']:.1f}" if c["target_success"] == target else ""

@@ -53,7 +53,8 @@ def compile_program(
 
     With `layout = "search"` every candidate (placements whose qubits stay, with spare qubits
     where rings or banks need them; few memory qubits that move over a tree; else routed windows)
-    is scored by its expected success.
+    is scored by its expected success. In the `host` loop, whose circuits are prefixes of every
+    length without mid-circuit measurements, Qiskit's preset pass manager compiles them all.
 
     Args:
         program: what to compile.

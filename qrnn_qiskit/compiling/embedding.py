@@ -25,7 +25,7 @@ from qrnn_qiskit.compiling.profile import TranspileProfile
 from qrnn_qiskit.compiling.tiling import CompileWindow
 from qrnn_qiskit.compiling.transport import MAX_TRANSPORT_QUBITS
 from qrnn_qiskit.compiling.windows import Candidate, Compilation
-from qrnn_qiskit.costing.loss import count_uses
+from qrnn_qiskit.costing.loss import Uses, count_uses
 from qrnn_qiskit.costing.schedule import Schedule
 from qrnn_qiskit.devices import DeviceTarget
 from qrnn_qiskit.program import SequenceProgram
@@ -133,13 +133,13 @@ def _embed(
     for choice in work.with_either_measurement():
         named = choice.name_instructions(templates)
         sample = choice.sample(named)
-        costs = _measured_costs(
-            choice, interaction, sample, choice.build_schedule(sample, first[0])
-        )
+        uses = count_uses(sample)
+        schedule = choice.build_schedule(sample, first[0])
+        costs = _measured_costs(choice, interaction, uses, schedule)
         for placement in find_placements(
             interaction, device.neighbours, costs, profile.layout_candidates
         ):
-            loss = choice.loss_per_timestep(sample, placement)
+            loss = choice.loss_per_timestep(sample, placement, uses)
             found.append(Candidate(choice, placement, compile_window, named, loss))
     best = min(found, key=lambda candidate: candidate.loss)
     if device.two_qubit_gate == "cz" or best.physical_qubits == first[0]:
@@ -181,7 +181,7 @@ def _first_costs(device: DeviceTarget, interaction: Interaction) -> PlacementCos
 
 
 def _measured_costs(
-    work: Compilation, interaction: Interaction, sample: QuantumCircuit, schedule: Schedule
+    work: Compilation, interaction: Interaction, uses: Uses, schedule: Schedule
 ) -> PlacementCosts:
     """Losses of every choice of place, from what a sample does on one of them."""
     device = work.device
@@ -194,7 +194,7 @@ def _measured_costs(
     of_edge: dict[tuple[int, int], dict[tuple[int, int], float]] = {
         edge: dict.fromkeys(device.edges, 0.0) for edge in interaction.edges
     }
-    for (name, qubits), count in count_uses(sample).items():
+    for (name, qubits), count in uses.items():
         if len(qubits) == 1:
             errors = np.array([device.error(name, (physical,)) for physical in usable])
             of_qubit[qubits[0], usable] += count * errors

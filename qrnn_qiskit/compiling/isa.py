@@ -55,8 +55,8 @@ def translate(
 def fence(circuit: QuantumCircuit) -> QuantumCircuit:
     """The circuit between barriers.
 
-    A window is neither the start nor the end of a circuit: without them, passes take its qubits
-    for fresh ones and its last resets for useless.
+    A window is neither the start nor the end of a circuit: passes must not take its qubits for
+    fresh ones, nor what it does last for useless.
     """
     fenced = circuit.copy_empty_like()
     fenced.barrier()

@@ -61,7 +61,9 @@ class TranspileProfile(BaseModel):
     seeds: tuple[_TranspilerSeed, ...] = Field(
         tuple(range(8)), description="transpiler seeds tried where routing is needed"
     )
-    layout_candidates: int = Field(12, ge=1, description="layouts compiled in full and scored")
+    layout_candidates: int = Field(
+        4, ge=1, description="best placements that are scored with a schedule of their own"
+    )
     excluded_qubits: Annotated[tuple[_DeviceQubit, ...], AfterValidator(_in_order)] = Field(
         (), description="device qubits that are not used"
     )

@@ -9,7 +9,7 @@ from qrnn_qiskit.compiling.angles import AngleMap
 from qrnn_qiskit.compiling.isa import rename_mid_circuit
 from qrnn_qiskit.compiling.profile import TranspileProfile
 from qrnn_qiskit.compiling.tiling import CompileWindow, WindowTemplate, compile_templates, tile
-from qrnn_qiskit.costing.loss import LossBudget, PlacedDevice, estimate_loss
+from qrnn_qiskit.costing.loss import PlacedDevice, Uses, estimate_loss
 from qrnn_qiskit.costing.schedule import Schedule, build_schedule
 from qrnn_qiskit.devices import DeviceTarget
 from qrnn_qiskit.program import SequenceProgram
@@ -107,20 +107,18 @@ class Compilation:
             feedforward_latency_ns=self.profile.feedforward_latency_ns,
         )
 
-    def estimate_loss(
-        self, circuit: QuantumCircuit, physical_qubits: tuple[int, ...]
-    ) -> LossBudget:
-        """What is lost if circuit qubits are put on these device qubits."""
-        return estimate_loss(
-            circuit,
+    def loss_per_timestep(
+        self, sample: QuantumCircuit, physical_qubits: tuple[int, ...], uses: Uses | None = None
+    ) -> float:
+        """Lambda per timestep of a sample, if circuit qubits are put on these device qubits."""
+        loss = estimate_loss(
+            sample,
             PlacedDevice(self.device, physical_qubits),
-            self.build_schedule(circuit, physical_qubits),
-            resting_qubits=range(self.num_program_qubits, circuit.num_qubits),
+            self.build_schedule(sample, physical_qubits),
+            resting_qubits=range(self.num_program_qubits, sample.num_qubits),
+            uses=uses,
         )
-
-    def loss_per_timestep(self, sample: QuantumCircuit, physical_qubits: tuple[int, ...]) -> float:
-        """Lambda per timestep of a sample."""
-        return self.estimate_loss(sample, physical_qubits).total / self.num_sample_timesteps
+        return loss.total / self.num_sample_timesteps
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,9 @@ from qrnn_qiskit.costing.schedule import Schedule
 from qrnn_qiskit.costing.walk import condition_bits
 from qrnn_qiskit.devices import DeviceTarget
 
+# How often an instruction, by name, runs on circuit qubits.
+Uses = Counter[tuple[str, tuple[int, ...]]]
+
 
 @dataclass(frozen=True)
 class PlacedDevice:
@@ -80,6 +83,7 @@ def estimate_loss(
     placed: PlacedDevice,
     schedule: Schedule,
     resting_qubits: Collection[int] = (),
+    uses: Uses | None = None,
 ) -> LossBudget:
     """The loss budget of a compiled circuit.
 
@@ -90,9 +94,10 @@ def estimate_loss(
         placed: the device, from the circuit's qubits.
         schedule: of the circuit on this device.
         resting_qubits: circuit qubits that wait in |0> only, whatever the schedule can tell.
+        uses: of `count_uses`, where they are known.
     """
     sums = dict.fromkeys(("two_qubit", "one_qubit", "readout", "reset"), 0.0)
-    for (name, qubits), count in count_uses(circuit).items():
+    for (name, qubits), count in (uses or count_uses(circuit)).items():
         sums[_cause(name, qubits)] += count * placed.error(name, qubits)
     idle = sum(
         schedule.idle_ns(qubit) * placed.idle_rate_per_ns(qubit)
@@ -102,9 +107,9 @@ def estimate_loss(
     return LossBudget(**sums, idle=idle)
 
 
-def count_uses(circuit: QuantumCircuit) -> Counter[tuple[str, tuple[int, ...]]]:
+def count_uses(circuit: QuantumCircuit) -> Uses:
     """How often each instruction runs on each qubits, branches with the chance of their bits."""
-    uses: Counter[tuple[str, tuple[int, ...]]] = Counter()
+    uses: Uses = Counter()
     index = {qubit: position for position, qubit in enumerate(circuit.qubits)}
     for item in circuit.data:
         operation = item.operation

@@ -16,6 +16,7 @@ from qrnn_qiskit.compiling import (
 from qrnn_qiskit.compiling.cache import CompileCache
 from qrnn_qiskit.costing import Schedule
 from qrnn_qiskit.devices import DeviceTarget, load_backend, read_target
+from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.program import SequenceProgram
 
 
@@ -54,7 +55,8 @@ def open_device(backend_name: str, profile_name: str | None = None) -> CompilerD
         profile_name: a shipped profile or a file; the one made for the device if none.
 
     Raises:
-        InputError: if either is unknown, or they do not fit each other.
+        InputError: if either is unknown, they do not fit each other, or the profile is for logical
+            circuits.
 
     Example:
         >>> device = open_device("fake_boston")
@@ -62,6 +64,11 @@ def open_device(backend_name: str, profile_name: str | None = None) -> CompilerD
         ('cz', 'heron')
     """
     profile = None if profile_name is None else load_profile(profile_name)
+    if profile is not None and profile.layout == "logical":
+        raise InputError(
+            f"profile {profile.name}: layout must be 'search' or 'preset' for a device, got "
+            "'logical'; choose another profile, see qrnn profile ls"
+        )
     return _open(backend_name, profile)
 
 

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit, qasm3, qpy
-from qiskit.circuit import Parameter
+from qiskit.circuit import Instruction, Parameter
 from qiskit.exceptions import QiskitError
 from qiskit.quantum_info import Operator
 from qiskit.transpiler import generate_preset_pass_manager
@@ -46,7 +46,7 @@ def worst_two_qubit_count(circuit: QuantumCircuit) -> int:
 
 def test_qiskit_1_depth_and_counts_ignore_branch_bodies() -> None:
     circuit = deep_branch()
-    message = gone("QISKIT-1", "compiling/depth")
+    message = gone("QISKIT-1", "costing/depth")
     assert circuit.depth() == 3, message
     assert circuit.size() == 3, message
     assert dict(circuit.count_ops()) == {"h": 1, "measure": 1, "if_else": 1}, message
@@ -156,3 +156,39 @@ def test_qiskit_3_array_level_fold_is_exact_and_in_range() -> None:
         exact = QuantumCircuit(2)
         exact.rzz(float(number), 0, 1)
         assert Operator(folded).equiv(Operator(exact)), f"angle {number}"
+
+
+# --- QISKIT-4: swaps become a relabelling --------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", range(4))
+def test_qiskit_4_a_swap_in_front_of_a_barrier_is_a_relabelling(level: int) -> None:
+    circuit = QuantumCircuit(2)
+    circuit.ry(0.3, 0)
+    circuit.swap(0, 1)
+    circuit.barrier()
+    passes = generate_preset_pass_manager(
+        optimization_level=level,
+        basis_gates=["cz", "rz", "sx", "x"],
+        coupling_map=[[0, 1], [1, 0]],
+        initial_layout=[0, 1],
+        seed_transpiler=0,
+    )
+    layout = passes.run(circuit).layout
+    # The avoiding form translates at level 1.
+    expected = [0, 1] if level < 2 else [1, 0]
+    assert layout.final_index_layout() == expected, gone("QISKIT-4", "compiling/routing")
+
+
+# --- QISKIT-5: OpenQASM 3 of instructions that it has no name for --------------------------------
+
+
+def test_qiskit_5_openqasm_3_refuses_other_measurements() -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.append(Instruction("measure_2", 1, 1, []), [0], [0])
+    refused = False
+    try:
+        qasm3.dumps(circuit)
+    except qasm3.QASM3ExporterError:
+        refused = True
+    assert refused, gone("QISKIT-5", "compiling/export")
