@@ -19,6 +19,7 @@ from qrnn_qiskit.cli.console import (
     print_notes,
     save_figure,
 )
+from qrnn_qiskit.errors import InputError
 
 if TYPE_CHECKING:
     from qrnn_qiskit.analysis import DepthReport, Horizon
@@ -88,8 +89,12 @@ def depth(
     with clear_errors(job):
         from qrnn_qiskit import plotting_depth
         from qrnn_qiskit.studies import load_job, run_depth, save_circuits
+        from qrnn_qiskit.studies.runs import finite_or_null
 
         spec = load_job(job, tuple(overrides or ()))
+        folder = _make_folder(figures or Path("runs") / f"{spec.name}-depth", "--figures")
+        if save is not None:
+            _make_folder(save, "--save")
         with TerminalProgress() as progress:
             study = run_depth(
                 spec,
@@ -102,7 +107,7 @@ def depth(
             study.save_csv(csv)
         saved = save_circuits(spec.name, study.reports, save) if save is not None else ()
         drawn = _save_figures(
-            figures or Path("runs") / f"{spec.name}-depth",
+            folder,
             {
                 "timeline": plotting_depth.plot_timeline(study.reports[0]),
                 "loss": plotting_depth.plot_loss(study.reports),
@@ -110,7 +115,7 @@ def depth(
             },
         )
         if as_json:
-            print_json(study.to_json())
+            print_json(finite_or_null(study.to_json()))
             return
         for first in range(0, len(study.reports), _COLUMNS_AT_ONCE):
             _print_reports(study.job, study.reports[first : first + _COLUMNS_AT_ONCE])
@@ -143,6 +148,7 @@ def horizon(
         from qrnn_qiskit.studies.runs import finite_or_null
 
         spec = load_job(job, tuple(overrides or ()))
+        folder = _make_folder(figures or Path("runs") / f"{spec.name}-horizon", "--figures")
         with TerminalProgress() as progress:
             study = run_horizon(
                 spec,
@@ -154,7 +160,7 @@ def horizon(
                 progress=progress,
             )
         drawn = _save_figures(
-            figures or Path("runs") / f"{spec.name}-horizon",
+            folder,
             {"horizon": plotting_depth.plot_horizon(study.horizons)},
         )
         if as_json:
@@ -208,15 +214,18 @@ def doctor(
             raise typer.Exit(1)
 
 
-def _save_figures(folder: Path, figures: dict[str, Any]) -> list[Path]:
-    from qrnn_qiskit.errors import InputError
-
+def _make_folder(folder: Path, option: str) -> Path:
+    """Finds out before any work is done whether its results have a place."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"--figures: must be a writable folder, got {folder} ({error.strerror}); choose another"
+            f"{option}: must be a writable folder, got {folder} ({error.strerror}); choose another"
         ) from error
+    return folder
+
+
+def _save_figures(folder: Path, figures: dict[str, Any]) -> list[Path]:
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")

@@ -90,7 +90,14 @@ class TerminalProgress:
     def __exit__(self, *exception: object) -> None:
         signal.signal(signal.SIGINT, self._handler_before)
         # Stopping what never started prints an empty line.
-        if self._started:
+        if not self._started:
+            return
+        if isinstance(exception[1], InputError) and not any(t.completed for t in self._bars.tasks):
+            # A bar at which nothing was done says nothing beside the error. `Progress.stop` would
+            # leave an empty line (rich 15).
+            self._bars.live.transient = True
+            self._bars.live.stop()
+        else:
             self._bars.stop()
 
     @contextmanager

@@ -7,7 +7,7 @@ schedule of their own. Between timesteps no qubit moves, so that a window is one
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -24,7 +24,7 @@ from qrnn_qiskit.compiling.placement import PlacementCosts, find_placements
 from qrnn_qiskit.compiling.profile import TranspileProfile
 from qrnn_qiskit.compiling.tiling import CompileWindow
 from qrnn_qiskit.compiling.transport import MAX_TRANSPORT_QUBITS
-from qrnn_qiskit.compiling.windows import Candidate, Compilation
+from qrnn_qiskit.compiling.windows import Candidate, Compilation, Templates
 from qrnn_qiskit.costing.loss import Uses, count_uses
 from qrnn_qiskit.costing.schedule import Schedule
 from qrnn_qiskit.devices import DeviceTarget
@@ -39,11 +39,12 @@ def find_embeddings(
 ) -> Iterator[Candidate]:
     """Compilations without routing, for each number of banks.
 
-    Every qubit stays, with as few spares as there is a place for; or, where that takes spares,
-    memory qubits move as planned.
+    Every qubit stays, with as few spares as there is a place for; or memory qubits move as
+    planned, unless all couplings of the program's own banks have a place as they are.
     """
     is_ring, max_ring = _rings(device)
     fewest = program.cell.num_banks
+    may_move = True
     for num_banks in range(fewest, fewest + profile.extra_banks + 1):
         interactions = build_interactions(
             program.cell, num_banks, is_ring, max_ring if profile.spare_qubits else 0
@@ -51,7 +52,9 @@ def find_embeddings(
         resting = next(_embed_each(program, device, profile, interactions), None)
         if resting is not None:
             yield resting
-        if resting is None or resting.compilation.form.num_spares:
+        if num_banks == fewest:
+            may_move = resting is None or resting.compilation.form.num_spares > 0
+        if may_move:
             yield from _find_transports(program, device, profile, num_banks)
 
 
@@ -129,26 +132,42 @@ def _embed(
     work = Compilation(program, device, profile, interaction.form(profile.readout_gate))
     compile_window = _swap_free(work, first[0])
     templates = work.build_templates(compile_window)
-    found = []
+    leaders = []
     for choice in work.with_either_measurement():
-        named = choice.name_instructions(templates)
-        sample = choice.sample(named)
-        uses = count_uses(sample)
-        schedule = choice.build_schedule(sample, first[0])
-        costs = _measured_costs(choice, interaction, uses, schedule)
-        for placement in find_placements(
-            interaction, device.neighbours, costs, profile.layout_candidates
-        ):
-            loss = choice.loss_per_timestep(sample, placement, uses)
-            found.append(Candidate(choice, placement, compile_window, named, loss))
-    best = min(found, key=lambda candidate: candidate.loss)
+        trial = _Trial.of(choice, compile_window, choice.name_instructions(templates))
+        schedule = choice.build_schedule(trial.sample, first[0])
+        costs = _measured_costs(choice, interaction, trial.uses, schedule)
+        places = find_placements(interaction, device.neighbours, costs, profile.layout_candidates)
+        leaders.append((trial.score(places[0]), trial, places[1:]))
+    # Each measurement on its best place by the search; other places of the better one are close.
+    leader, trial, places = min(leaders, key=lambda entry: entry[0].loss)
+    best = min([leader, *map(trial.score, places)], key=lambda candidate: candidate.loss)
     if device.two_qubit_gate == "cz" or best.physical_qubits == first[0]:
         return best
     # Directed gates: the circuit depends on the place.
     compile_window = _swap_free(work, best.physical_qubits)
     named = best.compilation.name_instructions(work.build_templates(compile_window))
-    loss = best.compilation.loss_per_timestep(best.compilation.sample(named), best.physical_qubits)
-    return replace(best, compile_window=compile_window, templates=named, loss=loss)
+    return _Trial.of(best.compilation, compile_window, named).score(best.physical_qubits)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Windows with one choice of measurement, to be scored in different places."""
+
+    work: Compilation
+    compile_window: CompileWindow
+    templates: Templates
+    sample: QuantumCircuit
+    uses: Uses
+
+    @classmethod
+    def of(cls, work: Compilation, compile_window: CompileWindow, templates: Templates) -> "_Trial":
+        sample = work.sample(templates)
+        return cls(work, compile_window, templates, sample, count_uses(sample))
+
+    def score(self, placement: tuple[int, ...]) -> Candidate:
+        loss = self.work.loss_per_timestep(self.sample, placement, self.uses)
+        return Candidate(self.work, placement, self.compile_window, self.templates, loss)
 
 
 def _swap_free(work: Compilation, placement: tuple[int, ...]) -> CompileWindow:

@@ -5,12 +5,12 @@ that steer them (the first ones see none), and whether the final measurement fol
 of window is compiled once; its copies get their own parameters and registers.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
-from qiskit.circuit import Clbit, IfElseOp, Parameter, Qubit
+from qiskit.circuit import CircuitInstruction, Clbit, IfElseOp, Parameter, Qubit
 from qiskit.circuit.classical import expr
 
 from qrnn_qiskit.compiling.angles import AngleMap, extract_angles
@@ -93,7 +93,7 @@ def tile(
     stitcher = _Stitcher(program, num_qubits)
     for kind, timesteps in plan_windows(program, num_banks, length)[:max_windows]:
         stitcher.add(templates[kind], timesteps)
-    return stitcher.circuit, stitcher.angles()
+    return stitcher.circuit(), stitcher.angles()
 
 
 def _kind(program: SequenceProgram, num_banks: int, timesteps: range) -> Hashable:
@@ -115,9 +115,11 @@ def _first_slots(program: SequenceProgram) -> list[int]:
 class _Stitcher:
     program: SequenceProgram
     num_qubits: int
-    circuit: QuantumCircuit = field(init=False)
+    instructions: list[CircuitInstruction] = field(default_factory=list)
+    patterns: dict[WindowTemplate, "_Pattern"] = field(default_factory=dict)
     pieces: list[tuple[AngleMap, int, int]] = field(default_factory=list)
     num_parameters: int = 0
+    num_swaps: int = 0
 
     def __post_init__(self) -> None:
         cell, total = self.program.cell, self.program.num_timesteps
@@ -127,9 +129,6 @@ class _Stitcher:
         ]
         self.final = ClassicalRegister(cell.ansatz.num_memory, "final")
         self.qubits = QuantumRegister(self.num_qubits, "q")
-        self.circuit = QuantumCircuit(
-            self.qubits, *self.registers, self.final, metadata={"num_swaps": 0}
-        )
         self.first_slots = _first_slots(self.program)
 
     def add(self, template: WindowTemplate, timesteps: range) -> None:
@@ -139,12 +138,19 @@ class _Stitcher:
         }
         self.num_parameters += len(fresh)
         self.pieces.append((template.angles, first, self.first_slots[timesteps.start]))
-        copier = _Copier(
-            fresh, self.register_map(template, timesteps.start - template.timesteps.start)
+        self.num_swaps += (template.circuit.metadata or {}).get("num_swaps", 0)
+        if template not in self.patterns:
+            place = dict(zip(template.circuit.qubits, self.qubits, strict=True))
+            self.patterns[template] = _Pattern(template.circuit, place)
+        bits = _Bits(self.register_map(template, timesteps.start - template.timesteps.start))
+        self.instructions += self.patterns[template].copy(fresh, bits)
+
+    def circuit(self) -> QuantumCircuit:
+        circuit = _from_instructions(
+            self.instructions, [self.qubits], [*self.registers, self.final]
         )
-        self.circuit.metadata["num_swaps"] += (template.circuit.metadata or {}).get("num_swaps", 0)
-        place = dict(zip(template.circuit.qubits, self.qubits, strict=True))
-        copier.copy_into(self.circuit, template.circuit, place)
+        circuit.metadata = {"num_swaps": self.num_swaps}
+        return circuit
 
     def register_map(
         self, template: WindowTemplate, shift: int
@@ -168,15 +174,69 @@ class _Stitcher:
         )
 
 
-class _Copier:
-    """Copies instructions with other parameters and classical registers."""
+def _from_instructions(
+    instructions: list[CircuitInstruction],
+    qregs: list[QuantumRegister],
+    cregs: list[ClassicalRegister],
+) -> QuantumCircuit:
+    """A circuit from instructions that are known to fit: half the time of appending them."""
+    circuit = QuantumCircuit.from_instructions(
+        instructions,
+        qubits=[qubit for register in qregs for qubit in register],
+        clbits=[clbit for register in cregs for clbit in register],
+    )
+    circuit.add_register(*qregs, *cregs)
+    return circuit
 
-    def __init__(
-        self,
-        parameters: dict[str, Parameter],
-        registers: dict[ClassicalRegister, ClassicalRegister],
-    ) -> None:
-        self.parameters = parameters
+
+class _Pattern:
+    """A circuit's instructions taken apart once, to be put together with other parameters.
+
+    What holds neither a parameter nor a bit is the same instruction in every copy.
+    """
+
+    def __init__(self, source: QuantumCircuit, place: dict[Qubit, Qubit]) -> None:
+        self.source = source
+        self.parts = [self.take_apart(item, place) for item in source.data]
+
+    def take_apart(self, item: CircuitInstruction, place: dict[Qubit, Qubit]) -> "_Part":
+        operation, clbits = item.operation, item.clbits
+        qubits = [place[qubit] for qubit in item.qubits]
+        if isinstance(operation, IfElseOp):
+            bodies = [_Pattern(body, {q: q for q in body.qubits}) for body in operation.blocks]
+
+            def branch(parameters: _Parameters, bits: _Bits) -> CircuitInstruction:
+                blocks = [body.copy_body(parameters, bits) for body in bodies]
+                copy = IfElseOp(bits.move(operation.condition), *blocks, label=operation.label)
+                return CircuitInstruction(copy, qubits, bits.of(clbits))
+
+            return branch
+        if operation.params and isinstance(operation.params[0], Parameter):
+            gate, name = operation.base_class, operation.params[0].name
+            return lambda parameters, bits: CircuitInstruction(gate(parameters[name]), qubits)
+        if clbits:
+            return lambda parameters, bits: CircuitInstruction(operation, qubits, bits.of(clbits))
+        same = CircuitInstruction(operation, qubits)
+        return lambda parameters, bits: same
+
+    def copy(self, parameters: "_Parameters", bits: "_Bits") -> list[CircuitInstruction]:
+        return [part(parameters, bits) for part in self.parts]
+
+    def copy_body(self, parameters: "_Parameters", bits: "_Bits") -> QuantumCircuit:
+        # The bits of the condition alone: our bodies neither measure nor branch.
+        new = QuantumCircuit.from_instructions(
+            self.copy(parameters, bits),
+            qubits=self.source.qubits,
+            clbits=bits.of(self.source.clbits),
+        )
+        new.add_register(*(bits.registers[register] for register in self.source.cregs))
+        return new
+
+
+class _Bits:
+    """Where the classical registers of a template are in a copy."""
+
+    def __init__(self, registers: dict[ClassicalRegister, ClassicalRegister]) -> None:
         self.registers = registers
         self.clbits: dict[Clbit, Clbit] = {
             old: new
@@ -184,28 +244,8 @@ class _Copier:
             for old, new in zip(old_register, new_register, strict=True)
         }
 
-    def copy_into(
-        self, target: QuantumCircuit, source: QuantumCircuit, place: dict[Qubit, Qubit]
-    ) -> None:
-        for item in source.data:
-            operation = item.operation
-            qubits = [place[qubit] for qubit in item.qubits]
-            if isinstance(operation, IfElseOp):
-                bodies = [self.copy_body(body) for body in operation.blocks]
-                condition = self.move(operation.condition)
-                operation = IfElseOp(condition, *bodies, label=operation.label)
-            elif operation.params and isinstance(operation.params[0], Parameter):
-                operation = operation.base_class(self.parameters[operation.params[0].name])
-            clbits = [self.clbits[clbit] for clbit in item.clbits]
-            target.append(operation, qubits, clbits, copy=False)
-
-    def copy_body(self, body: QuantumCircuit) -> QuantumCircuit:
-        # The bits of the condition alone: our bodies neither measure nor branch.
-        registers = [self.registers[register] for register in body.cregs]
-        loose = [self.clbits[clbit] for clbit in body.clbits]
-        new = QuantumCircuit(body.qubits, loose, *registers)
-        self.copy_into(new, body, {qubit: qubit for qubit in body.qubits})
-        return new
+    def of(self, clbits: Iterable[Clbit]) -> list[Clbit]:
+        return [self.clbits[clbit] for clbit in clbits]
 
     def move(
         self, condition: tuple[ClassicalRegister, int] | expr.Expr
@@ -218,3 +258,7 @@ class _Copier:
         if isinstance(condition, expr.Var):
             return expr.Var(self.registers[condition.var], condition.type)
         return condition
+
+
+_Parameters = dict[str, Parameter]
+_Part = Callable[[_Parameters, _Bits], CircuitInstruction]

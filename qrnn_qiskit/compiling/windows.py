@@ -17,7 +17,7 @@ from qrnn_qiskit.program.circuit import CircuitForm
 
 # Candidates are compared on so many timesteps, shorter sequences on the whole: there the first
 # timesteps, when no bank has to be waited for, and the final measurement decide, too.
-_FEWEST_TIMESTEPS = 16
+_FEWEST_TIMESTEPS = 12
 
 Templates = dict[Hashable, WindowTemplate]
 

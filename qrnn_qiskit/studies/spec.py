@@ -135,7 +135,11 @@ class AerSpec(BaseModel):
     @classmethod
     def _check_profile(cls, profile: str | None) -> str | None:
         if profile is not None:
-            load_profile(profile)
+            try:
+                load_profile(profile)
+            except InputError as error:
+                # The key names it already.
+                raise InputError(str(error).removeprefix("profile: ")) from error
         return profile
 
     @property

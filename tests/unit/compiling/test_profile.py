@@ -97,7 +97,7 @@ def test_a_file_is_loaded_from_anywhere(tmp_path, monkeypatch):
 def test_a_file_in_the_working_folder_does_not_hide_a_shipped_profile(tmp_path, monkeypatch):
     write_profile(tmp_path, "layout_candidates = 1", name="heron")
     monkeypatch.chdir(tmp_path)
-    assert load_profile("heron").layout_candidates == 12
+    assert load_profile("heron").layout_candidates == 4
     assert load_profile("heron.toml").layout_candidates == 1
 
 
