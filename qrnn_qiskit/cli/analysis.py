@@ -1,6 +1,7 @@
 """What a device makes of a job: `qrnn depth|horizon|doctor JOB.toml`."""
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,9 +93,12 @@ def depth(
         from qrnn_qiskit.studies.runs import finite_or_null
 
         spec = load_job(job, tuple(overrides or ()))
-        folder = _make_folder(figures or Path("runs") / f"{spec.name}-depth", "--figures")
+        folder = figures or Path("runs") / f"{spec.name}-depth"
+        _require_folder(folder, "--figures")
         if save is not None:
-            _make_folder(save, "--save")
+            _require_folder(save, "--save")
+        if csv is not None:
+            _require_file(csv, "--csv")
         with TerminalProgress() as progress:
             study = run_depth(
                 spec,
@@ -148,7 +152,8 @@ def horizon(
         from qrnn_qiskit.studies.runs import finite_or_null
 
         spec = load_job(job, tuple(overrides or ()))
-        folder = _make_folder(figures or Path("runs") / f"{spec.name}-horizon", "--figures")
+        folder = figures or Path("runs") / f"{spec.name}-horizon"
+        _require_folder(folder, "--figures")
         with TerminalProgress() as progress:
             study = run_horizon(
                 spec,
@@ -214,18 +219,39 @@ def doctor(
             raise typer.Exit(1)
 
 
-def _make_folder(folder: Path, option: str) -> Path:
-    """Finds out before any work is done whether its results have a place."""
+def _require_folder(folder: Path, option: str) -> None:
+    """Finds out before any work is done whether its results will have a place; makes nothing."""
+    for place in (folder, *folder.parents):
+        if place.exists():
+            reason = None if place.is_dir() else "Not a directory"
+            if reason is None and not os.access(place, os.W_OK):
+                reason = "Permission denied"
+            if reason is not None:
+                raise InputError(
+                    f"{option}: must be a writable folder, got {folder} ({reason}); choose another"
+                )
+            return
+
+
+def _require_file(path: Path, option: str) -> None:
+    reason = "Is a directory" if path.is_dir() else None
+    if not path.parent.is_dir():
+        reason = "No such file or directory"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = "Permission denied"
+    if reason is not None:
+        raise InputError(
+            f"{option}: must be a writable path, got {path} ({reason}); choose another"
+        )
+
+
+def _save_figures(folder: Path, figures: dict[str, Any]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{option}: must be a writable folder, got {folder} ({error.strerror}); choose another"
+            f"--figures: must be a writable folder, got {folder} ({error.strerror}); choose another"
         ) from error
-    return folder
-
-
-def _save_figures(folder: Path, figures: dict[str, Any]) -> list[Path]:
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")

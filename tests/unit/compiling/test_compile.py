@@ -272,6 +272,20 @@ def test_layouts_lose_no_more_than_those_of_level_3(device_name, ansatz):
     assert losses[0] <= losses[1]
 
 
+@pytest.mark.parametrize("device_name", ["fake_kingston", "fake_boston"])
+@pytest.mark.parametrize("num_memory", [4, 6])
+def test_a_feedback_delay_hides_most_of_the_waiting(device_name, num_memory):
+    """Each delay with the banks that it takes, and no more."""
+    device = device_for(device_name)
+    profile = load_profile("heron").model_copy(update={"extra_banks": 0})
+    waits = []
+    for delay in (0, 1):
+        cell = CellSpec(Ansatz("brick", num_memory), (Readout("Z", 0),), feedback_delay=delay)
+        compiled = compile_program(SequenceProgram(cell, 16), device, profile)
+        waits.append(build_report(compiled, device, profile).memory_idle_ns)
+    assert waits[1] <= 0.6 * waits[0]
+
+
 def test_compiling_twice_gives_the_same_circuit():
     program = small_program("sim14", "rotations", 4)
     first, second = (compile_with(program, "heron") for _ in "ab")
