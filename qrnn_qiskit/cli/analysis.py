@@ -124,6 +124,7 @@ def depth(
         for first in range(0, len(study.reports), _COLUMNS_AT_ONCE):
             _print_reports(study.job, study.reports[first : first + _COLUMNS_AT_ONCE])
         out.print("per timestep (in total); gates and depth of the worst branch", style="dim")
+        print_notes(study.hints)
         print_notes(f"{b} with {p}: {reason}" for b, p, reason in study.misfits)
         for path in (*saved, *drawn):
             out.print(f"wrote     {escape(str(path))}", soft_wrap=True)

@@ -3,6 +3,7 @@
 from qrnn_qiskit.compiling.cache import CompileCache
 from qrnn_qiskit.compiling.compile import compile_logical, compile_program
 from qrnn_qiskit.compiling.compiled import CompiledProgram
+from qrnn_qiskit.compiling.embedding import suggest_anchors
 from qrnn_qiskit.compiling.profile import (
     TranspileProfile,
     choose_profile,
@@ -19,4 +20,5 @@ __all__ = [
     "compile_program",
     "list_profiles",
     "load_profile",
+    "suggest_anchors",
 ]

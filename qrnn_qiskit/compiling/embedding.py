@@ -7,8 +7,8 @@ schedule of their own. Between timesteps no qubit moves, so that a window is one
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import combinations, islice
 
 import numpy as np
 from qiskit import QuantumCircuit
@@ -56,6 +56,35 @@ def find_embeddings(
             may_move = resting is None or resting.compilation.form.num_spares > 0
         if may_move:
             yield from _find_transports(program, device, profile, num_banks)
+
+
+def suggest_anchors(program: SequenceProgram, device: DeviceTarget) -> Iterator[tuple[int, ...]]:
+    """Anchors of the same number of readouts whose couplings have a place as they are.
+
+    No swap and no spare is needed for them: on a ring of a heavy hexagon, for example, anchors
+    two sites apart have readout qubits beside the ring, neighbours do not. Anchors are part of the
+    model, so that nothing but a suggestion can come from a device.
+
+    Example:
+        >>> from qrnn_qiskit.devices import load_fake_backend, read_target
+        >>> from qrnn_qiskit.program import Ansatz, CellSpec, Readout
+        >>> cell = CellSpec(Ansatz("sim14", 12), (Readout("Z", 0), Readout("Z", 1)))
+        >>> device = read_target(load_fake_backend("fake_boston"))
+        >>> next(suggest_anchors(SequenceProgram(cell, 2), device))
+        (0, 2)
+    """
+    cell = program.cell
+    for anchors in combinations(range(cell.ansatz.num_memory), cell.num_readouts):
+        moved = tuple(
+            replace(readout, anchor=anchor)
+            for readout, anchor in zip(cell.readouts, anchors, strict=True)
+        )
+        (direct,) = build_interactions(
+            replace(cell, readouts=moved), cell.num_banks, lambda size: False, 0
+        )
+        costs = _first_costs(device, direct)
+        if find_placements(direct, device.neighbours, costs, num_best=1):
+            yield anchors
 
 
 def _find_transports(

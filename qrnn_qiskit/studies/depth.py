@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qrnn_qiskit.analysis import DepthReport, Horizon, build_horizon, build_report
-from qrnn_qiskit.compiling import TranspileProfile
+from qrnn_qiskit.compiling import TranspileProfile, suggest_anchors
 from qrnn_qiskit.compiling.export import export_isa
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.program import SequenceProgram
@@ -28,17 +28,20 @@ class DepthStudy:
         job: its name.
         reports: one for each pair that fits.
         misfits: backend, profile and why, of the others.
+        hints: what would be cheaper, in words.
     """
 
     job: str
     reports: tuple[DepthReport, ...]
     misfits: tuple[tuple[str, str, str], ...]
+    hints: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers of all reports."""
         return {
             "job": self.job,
             "reports": [report.to_json() for report in self.reports],
+            "hints": list(self.hints),
             "misfits": [
                 {"backend": backend, "profile": profile, "reason": reason}
                 for backend, profile, reason in self.misfits
@@ -127,8 +130,16 @@ def run_depth(
         seconds = time.perf_counter() - start
         return build_report(compiled, device.target, device.profile, seconds)
 
-    reports, misfits = _over_devices(spec, backends, profiles, analyse, progress)
-    return DepthStudy(spec.name, tuple(reports), misfits)
+    hints: dict[str, None] = {}
+
+    def analyse_with_hint(device: CompilerDevice) -> DepthReport:
+        report = analyse(device)
+        if device.profile.layout == "search" and (hint := _anchor_hint(report, device)):
+            hints[hint] = None
+        return report
+
+    reports, misfits = _over_devices(spec, backends, profiles, analyse_with_hint, progress)
+    return DepthStudy(spec.name, tuple(reports), misfits, tuple(hints))
 
 
 def run_horizon(
@@ -188,6 +199,22 @@ def run_horizon(
 
     horizons, misfits = _over_devices(spec, backends, profiles, analyse, progress)
     return HorizonStudy(spec.name, tuple(horizons), misfits)
+
+
+def _anchor_hint(report: DepthReport, device: CompilerDevice) -> str | None:
+    """Other anchors of the readouts, where the job's cost swaps or spares and others do not."""
+    program = report.compiled.program
+    form = report.compiled.form
+    if program.cell.loop == "host" or not (report.compiled.num_swaps or form.num_spares):
+        return None
+    own = tuple(readout.anchor for readout in program.cell.readouts)
+    better = next(suggest_anchors(program, device.target), None)
+    if better is None:
+        return None
+    return (
+        f"anchors {', '.join(map(str, own))} take swaps or spare qubits on {report.backend}; "
+        f"{', '.join(map(str, better))} take none"
+    )
 
 
 def save_circuits(job: str, reports: Sequence[DepthReport], folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from qiskit.circuit import Parameter
 from scipy.stats import chi2
 
 from qrnn_qiskit.analysis import build_report
-from qrnn_qiskit.compiling import compile_logical, compile_program, load_profile
+from qrnn_qiskit.compiling import compile_logical, compile_program, load_profile, suggest_anchors
 from qrnn_qiskit.costing import count_gates
 from qrnn_qiskit.costing.walk import walk_instructions
 from qrnn_qiskit.devices import load_fake_backend, read_target
@@ -395,3 +395,17 @@ def test_a_device_without_room_is_refused_in_one_line():
     with pytest.raises(InputError, match="must have connected usable qubits") as caught:
         compile_program(small_program("brick", "rotations"), device, load_profile("generic"))
     assert "\n" not in str(caught.value)
+
+
+def test_anchors_are_suggested_where_others_need_neither_swaps_nor_spares():
+    def suggested(ansatz, num_memory, num_readouts):
+        readouts = tuple(Readout("Z", anchor) for anchor in range(num_readouts))
+        cell = CellSpec(Ansatz(ansatz, num_memory), readouts)
+        return list(suggest_anchors(SequenceProgram(cell, 2), device_for("fake_boston")))
+
+    # A ring of twelve alternates between sites with and without a neighbour outside.
+    pairs = suggested("sim14", 12, 2)
+    assert (0, 2) in pairs
+    assert all((second - first) % 2 == 0 for first, second in pairs)
+    assert suggested("sim14", 8, 1) == []
+    assert suggested("brick", 3, 1) == [(0,), (1,), (2,)]
