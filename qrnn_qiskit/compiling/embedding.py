@@ -12,14 +12,13 @@ from itertools import combinations, islice
 
 import numpy as np
 from qiskit import QuantumCircuit
-from qiskit.transpiler import generate_preset_pass_manager
 
 from qrnn_qiskit.compiling.interaction import (
     Interaction,
     build_interactions,
     build_transports,
 )
-from qrnn_qiskit.compiling.isa import fence, remove_fences
+from qrnn_qiskit.compiling.isa import fence, remove_fences, translate
 from qrnn_qiskit.compiling.placement import PlacementCosts, find_placements
 from qrnn_qiskit.compiling.profile import TranspileProfile
 from qrnn_qiskit.compiling.tiling import CompileWindow
@@ -203,15 +202,16 @@ def _swap_free(work: Compilation, placement: tuple[int, ...]) -> CompileWindow:
     target = work.device.restrict(placement)
 
     def compile_window(window: QuantumCircuit) -> QuantumCircuit:
-        passes = generate_preset_pass_manager(
+        compiled = translate(
+            fence(window),
+            target,
+            work.device.name,
             optimization_level=work.profile.optimization_level,
-            target=target,
-            seed_transpiler=work.profile.seeds[0],
-            initial_layout=list(range(len(placement))),
+            seed=work.profile.seeds[0],
+            initial_layout=range(len(placement)),
             # Or the three CX gates of a swap would become a relabelling.
             routing_method="none",
         )
-        compiled = passes.run(fence(window))
         layout = compiled.layout
         moved = layout is not None and layout.final_index_layout() != [*range(len(placement))]
         assert not moved, "a swap-free window was routed"

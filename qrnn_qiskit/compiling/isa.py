@@ -19,6 +19,7 @@ def translate(
     optimization_level: int,
     seed: int,
     initial_layout: Sequence[int] | None = None,
+    routing_method: str | None = None,
 ) -> QuantumCircuit:
     """A circuit in a target's instructions, over all of its qubits.
 
@@ -33,6 +34,7 @@ def translate(
         target=target,
         seed_transpiler=seed,
         initial_layout=None if initial_layout is None else list(initial_layout),
+        routing_method=routing_method,
     )
     num_swaps = 0
 

@@ -16,6 +16,7 @@ from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
 from qrnn_qiskit.studies.spec import JobSpec
 from qrnn_qiskit.studies.train import find_trained, load_trained
+from qrnn_qiskit.tasks import Task
 
 # Angles of rows that no controller gives: any would do, the same each time are better.
 _RANDOM_ANGLES_SEED = 0
@@ -162,7 +163,7 @@ def run_preflight(
     device = open_device(backend, profile)
     compiled = device.compile(program)
     if length == task.num_timesteps and spec.model.loop != "host":
-        slot_values, source = _rows_of_job(spec, program, num_samples, run_path, runs_root)
+        slot_values, source = _rows_of_job(spec, task, program, num_samples, run_path, runs_root)
     else:
         slot_values, source = None, "random angles"
     rows = num_samples * len(program.final_bases)
@@ -176,6 +177,7 @@ def run_preflight(
 
 def _rows_of_job(
     spec: JobSpec,
+    task: Task,
     program: SequenceProgram,
     num_samples: int,
     run_path: Path | None,
@@ -188,7 +190,6 @@ def _rows_of_job(
     except InputError:
         if run_path is not None:
             raise
-        task = spec.task.load()
         model = spec.model.build_model(task, spec.training.seed)
         source = "untrained weights (no trained run of this job)"
     inputs = torch.from_numpy(task.test.inputs[:num_samples])

@@ -1,7 +1,6 @@
 """The command line: what it prints where, and what it refuses in one line."""
 
 import csv
-import json
 import re
 import shlex
 import shutil
@@ -10,10 +9,9 @@ from contextlib import suppress
 
 import pytest
 from qiskit import qasm3
-from typer.testing import CliRunner
 
 from qrnn_qiskit import studies
-from qrnn_qiskit.cli import app
+from tests.command_line import qrnn, strict_json
 from tests.unit.studies.jobs import FEEDFORWARD, write_job
 
 TINY = {
@@ -21,17 +19,6 @@ TINY = {
     "task__num_timesteps": 3, "device_loop__steps": 1,
 }  # fmt: skip
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-def qrnn(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def strict_json(text):
-    def refuse(name):
-        raise AssertionError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def files_under(root):

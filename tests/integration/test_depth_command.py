@@ -1,33 +1,20 @@
 """`qrnn depth`, `qrnn horizon` and `qrnn doctor`: what they print where, and what they refuse."""
 
 import csv
-import json
 import re
 from functools import partial
 
 import pytest
 from qiskit import qpy
-from typer.testing import CliRunner
 
-from qrnn_qiskit.cli import app
 from qrnn_qiskit.cli.console import out
 from qrnn_qiskit.devices.limits import HardwareLimits
+from tests.command_line import qrnn, strict_json
 from tests.unit.studies.jobs import FEEDFORWARD, write_job
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BACKENDS = ("--backend", "fake_boston", "--backend", "fake_brisbane")
 COMMANDS = ("depth", "horizon", "doctor")
-
-
-def qrnn(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def strict_json(text):
-    def refuse(name):
-        raise AssertionError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def rows_of(text):

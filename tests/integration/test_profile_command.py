@@ -5,14 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
 
-from qrnn_qiskit.cli import app
 from qrnn_qiskit.compiling.profile import TranspileProfile, list_profiles, load_profile
-
-
-def qrnn(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+from tests.command_line import qrnn
 
 
 def words(text):
