@@ -14,7 +14,8 @@ def rng(request):
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    """Compiled circuits of tests stay out of the user's cache."""
+    """Compiled circuits and snapshots of tests stay out of the user's folders."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QRNN_SNAPSHOTS", str(tmp_path_factory.mktemp("snapshots")))
         patch.setenv("QRNN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -1,9 +1,8 @@
 """What a device makes of a job: `qrnn depth|horizon|doctor JOB.toml`."""
 
 import math
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -18,9 +17,8 @@ from qrnn_qiskit.cli.console import (
     out,
     print_json,
     print_notes,
-    save_figure,
 )
-from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.cli.outputs import require_file, require_folder, save_figures
 
 if TYPE_CHECKING:
     from qrnn_qiskit.analysis import DepthReport, Horizon
@@ -94,11 +92,11 @@ def depth(
 
         spec = load_job(job, tuple(overrides or ()))
         folder = figures or Path("runs") / f"{spec.name}-depth"
-        _require_folder(folder, "--figures")
+        require_folder(folder, "--figures")
         if save is not None:
-            _require_folder(save, "--save")
+            require_folder(save, "--save")
         if csv is not None:
-            _require_file(csv, "--csv")
+            require_file(csv, "--csv")
         with TerminalProgress() as progress:
             study = run_depth(
                 spec,
@@ -110,7 +108,7 @@ def depth(
         if csv is not None:
             study.save_csv(csv)
         saved = save_circuits(spec.name, study.reports, save) if save is not None else ()
-        drawn = _save_figures(
+        drawn = save_figures(
             folder,
             {
                 "timeline": plotting_depth.plot_timeline(study.reports[0]),
@@ -154,7 +152,7 @@ def horizon(
 
         spec = load_job(job, tuple(overrides or ()))
         folder = figures or Path("runs") / f"{spec.name}-horizon"
-        _require_folder(folder, "--figures")
+        require_folder(folder, "--figures")
         with TerminalProgress() as progress:
             study = run_horizon(
                 spec,
@@ -165,7 +163,7 @@ def horizon(
                 max_qpu_seconds=budget,
                 progress=progress,
             )
-        drawn = _save_figures(
+        drawn = save_figures(
             folder,
             {"horizon": plotting_depth.plot_horizon(study.horizons)},
         )
@@ -218,46 +216,6 @@ def doctor(
             _print_diagnosis(spec.name, diagnosis)
         if not diagnosis.report.passed:
             raise typer.Exit(1)
-
-
-def _require_folder(folder: Path, option: str) -> None:
-    """Finds out before any work is done whether its results will have a place; makes nothing."""
-    for place in (folder, *folder.parents):
-        if place.exists():
-            reason = None if place.is_dir() else "Not a directory"
-            if reason is None and not os.access(place, os.W_OK):
-                reason = "Permission denied"
-            if reason is not None:
-                raise InputError(
-                    f"{option}: must be a writable folder, got {folder} ({reason}); choose another"
-                )
-            return
-
-
-def _require_file(path: Path, option: str) -> None:
-    reason = "Is a directory" if path.is_dir() else None
-    if not path.parent.is_dir():
-        reason = "No such file or directory"
-    elif not os.access(path if path.exists() else path.parent, os.W_OK):
-        reason = "Permission denied"
-    if reason is not None:
-        raise InputError(
-            f"{option}: must be a writable path, got {path} ({reason}); choose another"
-        )
-
-
-def _save_figures(folder: Path, figures: dict[str, Any]) -> list[Path]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--figures: must be a writable folder, got {folder} ({error.strerror}); choose another"
-        ) from error
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        save_figure(figure, paths[-1], "--figures")
-    return paths
 
 
 def _print_reports(job: str, reports: "tuple[DepthReport, ...]") -> None:

@@ -1,7 +1,9 @@
 """What all commands share: consoles, common options, progress, and how they print and fail."""
 
 import json
+import math
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -23,9 +25,9 @@ from rich.progress import (
 from qrnn_qiskit.errors import InputError
 
 # Progress and messages go to standard error, so that --json leaves pure JSON on standard output.
-# Where standard error is no terminal, its lines need not be cut to a default width.
+# Where they are no terminal, lines need not be cut to a default width.
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120)
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 Job = Annotated[Path, typer.Argument(help="Job spec, for example jobs/digits_feedforward.toml.")]
 Overrides = Annotated[
@@ -56,7 +58,9 @@ def clear_errors(job: Path | None = None, again: str | None = None) -> Iterator[
     except InputError as error:
         line = " ".join(str(error).split("\n"))
         # What only a study can find wrong with a key does not know the file that the key is in.
-        if job is not None and re.match(r"(task|model|training|aer|device_loop)\.", line):
+        if job is not None and re.match(
+            r"(task|model|training|noise|noise_study|aer|device_loop)\.", line
+        ):
             line = f"{job}: {line}"
         err.print(f"[bold red]error[/] {escape(line)}", soft_wrap=True)
         raise typer.Exit(2) from None
@@ -145,20 +149,6 @@ def print_json(content: dict[str, Any]) -> None:
     typer.echo(json.dumps(content, indent=2, allow_nan=False))
 
 
-def save_figure(figure: Any, path: Path, option: str = "--png") -> None:
-    """Writes a figure as PNG.
-
-    Raises:
-        InputError: if the path, which the option gave, cannot be written.
-    """
-    try:
-        figure.savefig(path, dpi=150, format="png")
-    except OSError as error:
-        raise InputError(
-            f"{option}: must be a writable path, got {path} ({error.strerror}); choose another"
-        ) from error
-
-
 def escape(text: str) -> str:
     r"""Text that rich prints as it is.
 
@@ -167,3 +157,21 @@ def escape(text: str) -> str:
         \[bold] is a file name
     """
     return text.replace("[", "\\[")
+
+
+def command_line(name: str, job: Path, overrides: list[str] | None, runs: Path, *more: str) -> str:
+    """A command line that goes on with what this one began."""
+    words = ["qrnn", name, str(job), *more]
+    words += [word for override in overrides or () for word in ("--set", override)]
+    words += [] if runs == Path("runs") else ["--runs", str(runs)]
+    return shlex.join(words)
+
+
+def with_error(value: float, error: float) -> str:
+    """Three decimals, or as many as it takes to show the error's first digit."""
+    if math.isnan(value):
+        return "-"
+    if math.isnan(error) or error == 0:
+        return f"{value:.3f}"
+    decimals = min(max(3, -math.floor(math.log10(error))), 9)
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"

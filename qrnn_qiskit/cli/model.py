@@ -1,7 +1,5 @@
 """Train, run and draw the model of a job: `qrnn train|infer|circuit JOB.toml`."""
 
-import math
-import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,12 +13,14 @@ from qrnn_qiskit.cli.console import (
     Overrides,
     TerminalProgress,
     clear_errors,
+    command_line,
     escape,
     out,
     print_json,
     print_notes,
-    save_figure,
+    with_error,
 )
+from qrnn_qiskit.cli.outputs import save_figure
 
 if TYPE_CHECKING:
     from qrnn_qiskit.studies import ComparisonRow, TrainResult
@@ -44,7 +44,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a job's model, compare it on Aer, and print one table."""
-    with clear_errors(job, _command("train", job, overrides, runs, "--resume")):
+    with clear_errors(job, command_line("train", job, overrides, runs, "--resume")):
         from qrnn_qiskit.studies import load_job, run_training
         from qrnn_qiskit.studies.runs import finite_or_null
 
@@ -77,7 +77,7 @@ def infer(
     run: RunPath = None,
 ) -> None:
     """Run a trained model on the test split and write its predictions."""
-    with clear_errors(job, _command("infer", job, overrides, runs, f"--engine={engine}")):
+    with clear_errors(job, command_line("infer", job, overrides, runs, f"--engine={engine}")):
         from qrnn_qiskit.studies import load_job, run_inference
         from qrnn_qiskit.studies.runs import finite_or_null
 
@@ -111,7 +111,7 @@ def circuit(
     png: Annotated[Path | None, typer.Option(help="Draw to this PNG file.")] = None,
 ) -> None:
     """Draw a job's dynamic circuit, or print it as OpenQASM 3."""
-    with clear_errors(job, _command("circuit", job, overrides, runs)):
+    with clear_errors(job, command_line("circuit", job, overrides, runs)):
         from qrnn_qiskit import plotting
         from qrnn_qiskit.studies import build_circuit_view, load_job
 
@@ -149,14 +149,6 @@ def circuit(
             )
 
 
-def _command(name: str, job: Path, overrides: list[str] | None, runs: Path, *more: str) -> str:
-    """A command line that goes on with what this one began."""
-    words = ["qrnn", name, str(job), *more]
-    words += [word for override in overrides or () for word in ("--set", override)]
-    words += [] if runs == Path("runs") else ["--runs", str(runs)]
-    return shlex.join(words)
-
-
 def _print_rows(rows: "Iterable[ComparisonRow]", metric_name: str, title: str) -> None:
     table = Table(title=escape(title), title_justify="left")
     table.add_column("engine")
@@ -166,8 +158,8 @@ def _print_rows(rows: "Iterable[ComparisonRow]", metric_name: str, title: str) -
         shots = "exact" if row.num_shots is None else str(row.num_shots)
         table.add_row(
             escape(row.label),
-            _with_error(row.metric, row.metric_error),
-            _with_error(row.loss, row.loss_error),
+            with_error(row.metric, row.metric_error),
+            with_error(row.loss, row.loss_error),
             str(row.num_samples),
             "" if row.kind == "baseline" else shots,
         )
@@ -188,13 +180,3 @@ def _print_device_loop(result: "TrainResult") -> None:
             f"residual {loop.residual_rms:.3f} rms, shot noise included",
             soft_wrap=True,
         )
-
-
-def _with_error(value: float, error: float) -> str:
-    """Three decimals, or as many as it takes to show the error's first digit."""
-    if math.isnan(value):
-        return "-"
-    if math.isnan(error) or error == 0:
-        return f"{value:.3f}"
-    decimals = min(max(3, -math.floor(math.log10(error))), 9)
-    return f"{value:.{decimals}f} ± {error:.{decimals}f}"

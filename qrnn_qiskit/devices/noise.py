@@ -1,14 +1,16 @@
 """A device's noise on a few of its qubits, as plain numbers that no simulator owns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from qiskit.providers import BackendV2
 from qiskit.transpiler import Target
 
+from qrnn_qiskit.devices.relaxation import read_relaxation
 from qrnn_qiskit.devices.snapshot import read_properties
-from qrnn_qiskit.devices.target import DeviceTarget, assume_reset_error
+from qrnn_qiskit.devices.target import UNUSABLE_ERROR, DeviceTarget, assume_reset_error
 from qrnn_qiskit.errors import InputError, require
 
 
@@ -45,7 +47,7 @@ class QubitNoise:
 
 @dataclass(frozen=True)
 class GateNoise:
-    """Average gate infidelity and duration of one instruction on given qubits.
+    """Average gate infidelity of one instruction on given qubits, and how long they relax in it.
 
     Raises:
         InputError: if the error is no probability or the duration negative.
@@ -68,11 +70,27 @@ class DeviceNoise:
     """Noise of the qubits that a circuit uses, numbered as in the circuit.
 
     What qubits lose while they wait follows from T1, T2 and a schedule, which is not in here.
+
+    Attributes:
+        device: name of the backend.
+        qubits: of the circuit.
+        gates: on these qubits.
+        idle_factor: a qubit that waits for a time relaxes as in this multiple of it.
+        remarks: values that were missing or absurd, and what was taken instead.
+
+    Raises:
+        InputError: if the idle factor is negative.
     """
 
     device: str
     qubits: tuple[QubitNoise, ...]
     gates: tuple[GateNoise, ...]
+    idle_factor: float = 1.0
+    remarks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(self.idle_factor >= 0, "idle_factor", "must be at least 0", self.idle_factor,
+                "0 switches relaxation of waiting qubits off")  # fmt: skip
 
 
 def read_noise(
@@ -81,6 +99,7 @@ def read_noise(
     *,
     measure_names: Mapping[int, str] | None = None,
     reset_names: Mapping[int, str] | None = None,
+    uses: Collection[tuple[str, tuple[int, ...]]] | None = None,
     target: DeviceTarget | None = None,
 ) -> DeviceNoise:
     """Readout, reset and gate errors of some qubits, from a backend's target and properties.
@@ -89,7 +108,8 @@ def read_noise(
     another measurement than `measure` nothing but the mean is known: it keeps the asymmetry of
     `measure`, both errors scaled by the same factor. No device reports the error of a reset: it is
     assumed to be that of the measurement of the same kind, see `assume_reset_error`, and none
-    where the device has no such reset.
+    where the device has no such reset. A missing T1, T2 or gate error is taken to be the device's
+    median, T2 above 2 T1 is clipped: `DeviceNoise.remarks` names each.
 
     Args:
         backend: any `BackendV2`.
@@ -97,6 +117,7 @@ def read_noise(
         measure_names: by circuit qubit, the instruction that measures it where that is not
             `measure`, for example `measure_2`.
         reset_names: the same of resets, for example `reset_2`.
+        uses: instructions with their circuit qubits; only these gates are read, all unless given.
         target: what the circuit was compiled for, where its gates are more than the backend's
             (fractional gates); the backend's own target otherwise.
 
@@ -121,19 +142,31 @@ def read_noise(
                     "count qubits as physical_qubits does")  # fmt: skip
     known = backend.target if target is None else target.target
     properties = read_properties(backend)
-    qubits = tuple(
-        _read_qubit(
+    relaxation = read_relaxation(backend.target, backend.num_qubits)
+    remarks: list[str] = []
+    qubits = []
+    for index, physical in enumerate(physical_qubits):
+        e0, e1, reset_error = _read_bit_errors(
             _Source(backend.name, known, physical),
             properties.qubit_property(physical) if properties else {},
             measured.get(index, "measure"),
             reset.get(index, "reset"),
         )
-        for index, physical in enumerate(physical_qubits)
-    )
-    return DeviceNoise(backend.name, qubits, _read_gates(known, physical_qubits))
+        times = float(relaxation.t1_ns[physical]), float(relaxation.t2_ns[physical])
+        qubits.append(QubitNoise(e0, e1, *times, reset_error))
+        remarks += [f"qubit {physical}: {line}" for line in relaxation.remarks.get(physical, ())]
+        if e0 + e1 >= 1:
+            remarks.append(f"qubit {physical}: readout errors {e0:.3g} and {e1:.3g} tell nothing")
+    gates = _read_gates(known, physical_qubits, uses, remarks)
+    return DeviceNoise(backend.name, tuple(qubits), gates, remarks=tuple(remarks))
 
 
-def _read_gates(target: Target, physical_qubits: Sequence[int]) -> tuple[GateNoise, ...]:
+def _read_gates(
+    target: Target,
+    physical_qubits: Sequence[int],
+    uses: Collection[tuple[str, tuple[int, ...]]] | None,
+    remarks: list[str],
+) -> tuple[GateNoise, ...]:
     circuit_qubit = {physical: index for index, physical in enumerate(physical_qubits)}
     gates = []
     # A target's own order of names follows string hashes, which differ between processes.
@@ -143,15 +176,26 @@ def _read_gates(target: Target, physical_qubits: Sequence[int]) -> tuple[GateNoi
         for qargs, properties in target[name].items():
             if qargs is None or properties is None or not set(qargs) <= set(circuit_qubit):
                 continue
-            gates.append(
-                GateNoise(
-                    name,
-                    tuple(circuit_qubit[qubit] for qubit in qargs),
-                    properties.error or 0.0,
-                    (properties.duration or 0.0) * 1e9,
-                )
-            )
+            qubits = tuple(circuit_qubit[qubit] for qubit in qargs)
+            if uses is not None and (name, qubits) not in uses:
+                continue
+            error = properties.error
+            if error is None or not 0 <= error <= 1:
+                error = _median_error(target, name)
+                if error > 0:
+                    remarks.append(f"{name} {qargs}: its error is unknown, the device's median is "
+                                   f"taken ({error:.2g})")  # fmt: skip
+            elif error >= UNUSABLE_ERROR:
+                remarks.append(f"{name} {qargs}: its error of {error:.2g} says that it is unusable")
+            gates.append(GateNoise(name, qubits, error, (properties.duration or 0.0) * 1e9))
     return tuple(gates)
+
+
+def _median_error(target: Target, name: str) -> float:
+    """Of an instruction's known errors; 0 if none is known (an ideal instruction)."""
+    errors = [entry.error for entry in target[name].values() if entry is not None]
+    known = [error for error in errors if error is not None and 0 <= error < UNUSABLE_ERROR]
+    return float(median(known)) if known else 0.0
 
 
 @dataclass(frozen=True)
@@ -189,22 +233,16 @@ class _Source:
         return assume_reset_error(self.measure_error(same_kind if is_measured else "measure"))
 
 
-def _read_qubit(
+def _read_bit_errors(
     source: _Source, named: Mapping[str, Any], measure_name: str, reset_name: str
-) -> QubitNoise:
-    if "prob_meas1_prep0" in named and "prob_meas0_prep1" in named:
-        e0, e1 = named["prob_meas1_prep0"][0], named["prob_meas0_prep1"][0]
-        if measure_name != "measure":
-            e0, e1 = _scale(e0, e1, source.measure_error(measure_name))
-    else:
+) -> tuple[float, float, float]:
+    """e0, e1 and the reset error of a qubit."""
+    e0, e1 = (named.get(key, (None,))[0] for key in ("prob_meas1_prep0", "prob_meas0_prep1"))
+    if e0 is None or e1 is None or not (0 <= e0 <= 1 and 0 <= e1 <= 1):
         e0 = e1 = source.measure_error(measure_name)
-    physics = source.target.qubit_properties
-    qubit = physics[source.physical] if physics is not None else None
-    t1 = getattr(qubit, "t1", None) or float("inf")
-    t2 = getattr(qubit, "t2", None) or float("inf")
-    # Reported T2 above 2 T1 is unphysical and a fit's artefact: the channel needs the bound.
-    reset_error = source.reset_error(reset_name)
-    return QubitNoise(e0, e1, t1 * 1e9, min(t2, 2 * t1) * 1e9, reset_error)
+    elif measure_name != "measure":
+        e0, e1 = _scale(e0, e1, source.measure_error(measure_name))
+    return e0, e1, source.reset_error(reset_name)
 
 
 def _scale(e0: float, e1: float, mean: float) -> tuple[float, float]:

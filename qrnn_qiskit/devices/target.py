@@ -14,6 +14,7 @@ from qiskit.circuit.library import RXGate, RZZGate
 from qiskit.providers import BackendV2
 from qiskit.transpiler import InstructionProperties, Target
 
+from qrnn_qiskit.devices.relaxation import read_relaxation
 from qrnn_qiskit.devices.snapshot import read_properties, read_snapshot_id
 from qrnn_qiskit.errors import InputError, require
 
@@ -47,8 +48,8 @@ class DeviceTarget:
         target: all qubits of the device; unusable instructions are removed, and the order of
             names is the same in every process.
         two_qubit_gate: native entangler without fractional gates: cz, ecr or cx.
-        t1_ns: `(num_qubits,)`, infinite where unknown.
-        t2_ns: `(num_qubits,)`, at most 2 T1, infinite where both are unknown.
+        t1_ns: `(num_qubits,)`, see `read_relaxation`.
+        t2_ns: `(num_qubits,)`, at most 2 T1.
         unusable: one short text per removed qubit or gate, e.g. `cz (3, 4): error 1.0`. A removed
             qubit takes its edges with it without a text of their own.
     """
@@ -301,14 +302,14 @@ def read_target(
         _add(target, source, name, None if None in kept else kept)
     if fractional_gates:
         _add_fractional(target, source, entangler)
-    t1_ns, t2_ns = _relaxation_times(source, num_qubits)
+    relaxation = read_relaxation(source, num_qubits)
     return DeviceTarget(
         name=backend.name,
         snapshot_id=read_snapshot_id(backend),
         target=target,
         two_qubit_gate=entangler,
-        t1_ns=t1_ns,
-        t2_ns=t2_ns,
+        t1_ns=relaxation.t1_ns,
+        t2_ns=relaxation.t2_ns,
         unusable=unusable,
     )
 
@@ -437,21 +438,6 @@ def _add_fractional(target: Target, source: Target, entangler: str) -> None:
                                angle_bounds=_RZZ_BOUNDS)  # fmt: skip
     if "rx" not in source.operation_names and "sx" in target.operation_names:
         target.add_instruction(RXGate(Parameter("theta")), dict(target["sx"].items()), name="rx")
-
-
-def _relaxation_times(
-    source: Target, num_qubits: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    times = np.full((2, num_qubits), np.inf)
-    for index, qubit in enumerate(source.qubit_properties or ()):
-        for row, key in enumerate(("t1", "t2")):
-            seconds = getattr(qubit, key, None)
-            if seconds is not None and seconds > 0:  # neither None nor NaN
-                times[row, index] = seconds * 1e9
-    # Reported T2 above 2 T1 is unphysical and a fit's artefact.
-    times[1] = np.minimum(times[1], 2 * times[0])
-    times.setflags(write=False)
-    return times[0], times[1]
 
 
 def _empty_target(source: Target, **sizes: Any) -> Target:

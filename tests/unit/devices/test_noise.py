@@ -1,11 +1,11 @@
 """A device's noise against what the vendor's own properties say."""
 
-from math import inf
+from math import inf, nan
 
 import pytest
 from qiskit.circuit import Instruction
 from qiskit.providers.fake_provider import GenericBackendV2
-from qiskit.transpiler import InstructionProperties
+from qiskit.transpiler import InstructionProperties, QubitProperties
 
 from qrnn_qiskit.devices import (
     GateNoise,
@@ -176,6 +176,93 @@ def test_gates_come_in_the_same_order_in_every_process(boston):
     """A target's own order follows string hashes."""
     names = [gate.name for gate in read_noise(boston, [3, 4]).gates]
     assert names == sorted(names)
+
+
+# --- what is missing or absurd --------------------------------------------------------------------
+
+
+def generic_backend():
+    """Four ideal-looking qubits whose numbers a test may change."""
+    backend = GenericBackendV2(4, seed=1)
+    times = [QubitProperties(t1=1e-4, t2=9e-5)] * 4
+    backend.target.qubit_properties = times
+    for gate in ("cx", "sx"):
+        for qubits, entry in backend.target[gate].items():
+            plain = InstructionProperties(error=0.01, duration=entry.duration)
+            backend.target.update_instruction_properties(gate, qubits, plain)
+    return backend
+
+
+def set_error(backend, name, qubits, error):
+    duration = backend.target[name][qubits].duration
+    properties = InstructionProperties(error=error, duration=duration)
+    backend.target.update_instruction_properties(name, qubits, properties)
+
+
+def test_a_complete_device_has_no_remarks():
+    assert read_noise(generic_backend(), range(4)).remarks == ()
+
+
+def test_missing_and_absurd_times_are_named():
+    backend = generic_backend()
+    backend.target.qubit_properties = [
+        QubitProperties(t1=1e-4, t2=9e-5),
+        QubitProperties(t1=None, t2=7e-5),
+        QubitProperties(t1=1.2e-4, t2=None),
+        QubitProperties(t1=1e-4, t2=3e-4),
+    ]
+    noise = read_noise(backend, [3, 1, 2])
+    assert noise.remarks == (
+        "qubit 3: T2 of 300 us is above 2 T1, 2 T1 is taken (200 us)",
+        "qubit 1: T1 is unknown, the device's median is taken (100 us)",
+        "qubit 2: T2 is unknown, the device's median is taken (90 us)",
+    )
+    assert noise.qubits[0].t2_ns == pytest.approx(2e5)
+    assert noise.qubits[1].t1_ns == pytest.approx(1e5)
+    assert noise.qubits[2].t2_ns == pytest.approx(9e4)
+    # Only qubits of the circuit are worth a remark.
+    assert read_noise(backend, [0]).remarks == ()
+
+
+@pytest.mark.parametrize("missing", [None, nan, -1.0, 1.5])
+def test_a_missing_gate_error_is_the_device_s_median(missing):
+    backend = generic_backend()
+    set_error(backend, "cx", (0, 1), missing)
+    set_error(backend, "cx", (2, 3), 0.9)
+    noise = read_noise(backend, [0, 1])
+    assert noise.remarks == (
+        "cx (0, 1): its error is unknown, the device's median is taken (0.01)",
+    )
+    errors = {gate.qubits: gate.error for gate in noise.gates if gate.name == "cx"}
+    assert errors == {(0, 1): 0.01, (1, 0): 0.01}
+
+
+@pytest.mark.parametrize("error", [0.5, 1.0])
+def test_an_unusable_gate_keeps_its_error_and_is_named(error):
+    backend = generic_backend()
+    set_error(backend, "cx", (0, 1), error)
+    noise = read_noise(backend, [1, 0])
+    assert noise.remarks == (f"cx (0, 1): its error of {error:.2g} says that it is unusable",)
+    assert [g.error for g in noise.gates if (g.name, g.qubits) == ("cx", (1, 0))] == [error]
+    # A circuit that does not use it need not know.
+    assert read_noise(backend, [1, 0], uses={("cx", (0, 1)), ("sx", (0,))}).remarks == ()
+
+
+def test_a_readout_that_tells_nothing_is_named_and_an_unknown_one_refused():
+    backend = generic_backend()
+    set_error(backend, "measure", (2,), 0.5)
+    noise = read_noise(backend, [2])
+    assert noise.remarks == ("qubit 2: readout errors 0.5 and 0.5 tell nothing",)
+    set_error(backend, "measure", (2,), None)
+    with pytest.raises(InputError, match=r"has none for qubit 2 in measure; use another snapshot"):
+        read_noise(backend, [2])
+
+
+def test_only_the_gates_in_use_are_read(boston):
+    physical = next(iter(boston.target["cz"]))
+    noise = read_noise(boston, physical, uses={("cz", (0, 1)), ("sx", (1,))})
+    assert [(gate.name, gate.qubits) for gate in noise.gates] == [("cz", (0, 1)), ("sx", (1,))]
+    assert set(noise.gates) < set(read_noise(boston, physical).gates)
 
 
 @pytest.mark.parametrize(

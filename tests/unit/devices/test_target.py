@@ -162,7 +162,7 @@ def test_edges_and_neighbours_are_the_usable_couplings(backends, devices):
         assert sum(map(len, device.neighbours)) == 2 * len(expected)
 
 
-def test_relaxation_times_are_clipped_and_infinite_where_unknown(backends, devices):
+def test_relaxation_times_are_clipped_and_the_median_where_unknown(backends, devices):
     properties, device = backends["fake_boston"].properties(), devices["fake_boston"]
     for qubit in range(device.num_qubits):
         t1, t2 = properties.t1(qubit) * 1e9, properties.t2(qubit) * 1e9
@@ -171,11 +171,13 @@ def test_relaxation_times_are_clipped_and_infinite_where_unknown(backends, devic
     with pytest.raises(ValueError, match="read-only"):
         device.t1_ns[0] = 1.0
 
-    kingston = devices["fake_kingston"]
-    unknown = np.flatnonzero(np.isinf(kingston.t1_ns))
-    assert len(unknown) == 1  # a canary: this fake lacks T1 and T2 of one qubit
-    assert kingston.t2_ns[unknown[0]] == inf
-    assert unknown[0] not in kingston.usable_qubits
+    kingston, reported = devices["fake_kingston"], backends["fake_kingston"].target.qubit_properties
+    (unknown,) = [index for index, qubit in enumerate(reported) if not qubit.t1]
+    assert not reported[unknown].t2  # a canary: this fake lacks T1 and T2 of one qubit
+    others = [qubit for qubit in reported if qubit.t1]
+    assert kingston.t1_ns[unknown] == pytest.approx(np.median([q.t1 for q in others]) * 1e9)
+    assert kingston.t2_ns[unknown] == pytest.approx(np.median([q.t2 for q in others]) * 1e9)
+    assert unknown not in kingston.usable_qubits
 
 
 def test_a_directed_gate_answers_in_both_orders(backends, devices):
