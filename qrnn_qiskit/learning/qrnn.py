@@ -119,9 +119,12 @@ class QRNN(nn.Module):
         return torch.cat((table.flatten(1), strengths), dim=1)
 
     def split_features(self, features: Tensor) -> Readouts:
-        """Readouts from the features `(batch, num_features)` of a whole sequence."""
+        """Readouts from the features of a whole sequence, `(batch, num_features)`.
+
+        Those of all timesteps come first, then the final ones (none in the `host` loop).
+        """
         num_timesteps = self.program.num_timesteps
-        num_steps = num_timesteps * self.program.readout_parities.size
+        num_steps = num_timesteps * _readout_sizes(self.program)[0]
         steps = features[:, :num_steps].reshape(len(features), num_timesteps, -1)
         return Readouts(steps, features[:, num_steps:])
 
