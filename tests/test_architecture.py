@@ -13,6 +13,7 @@ LAYERS = (
     "errors",
     "files",
     "settings",
+    "sweeps",
     "program",
     "devices",
     "costing",
@@ -34,6 +35,8 @@ SDK_FILES = {
     "mthree": ("estimation/m3.py",),
     "qiskit_machine_learning": ("learning/torch_connector.py", "learning/quantum_layer.py"),
     "matplotlib": ("plotting*.py",),
+    "dask": ("sweeps/pools.py",),
+    "distributed": ("sweeps/pools.py",),
 }
 VAGUE_NAMES = {"utils", "helpers", "common", "manager"}
 MAX_LINES = 500
@@ -166,6 +169,7 @@ def test_files_are_short_and_named_for_what_they_hold(module, source):
         ("execution/aer.py", "from qrnn_qiskit.compiling import CompiledProgram", False),
         ("errors.py", "from qrnn_qiskit.program import CellSpec", True),
         ("settings.py", "from qrnn_qiskit.program import CellSpec", True),
+        ("sweeps/run.py", "from qrnn_qiskit.program import CellSpec", True),
         ("compiling/profile.py", "from qrnn_qiskit.settings import load_toml", False),
         ("plotting_depth.py", "from qrnn_qiskit.studies import run", True),
         ("studies/depth.py", "from qrnn_qiskit.plotting_depth import plot", False),
@@ -193,6 +197,8 @@ def test_a_wrong_import_would_be_noticed(path, statement, wrong):
         ("learning/engines.py", "import qiskit_machine_learning.connectors", True),
         ("plotting.py", "import matplotlib.pyplot as plt", False),
         ("studies/depth.py", "from matplotlib import pyplot", True),
+        ("sweeps/pools.py", "def f():\n    from distributed import Client", False),
+        ("sweeps/run.py", "import distributed", True),
     ],
 )
 def test_a_misplaced_sdk_would_be_noticed(path, statement, wrong):

@@ -1,7 +1,7 @@
 """An Aer noise model from plain numbers, with what Aer's own device models leave out."""
 
 from collections.abc import Collection
-from math import exp, isinf, prod
+from math import isinf
 
 from qiskit_aer.noise import (
     NoiseModel,
@@ -14,6 +14,7 @@ from qiskit_aer.noise import (
 )
 
 from qrnn_qiskit.devices import DeviceNoise, GateNoise, QubitNoise
+from qrnn_qiskit.devices.gate_error import depolarising_parameter
 from qrnn_qiskit.execution.aer_circuit import Idle
 
 
@@ -40,9 +41,10 @@ def build_noise_model(noise: DeviceNoise, idles: Collection[Idle] = ()) -> Noise
             flip = [("X", qubit.reset_error), ("I", 1 - qubit.reset_error)]
             model.add_quantum_error(pauli_error(flip), "reset", [index])
     for idle in sorted(idles):
-        qubit = noise.qubits[idle.qubit]
-        if not isinf(qubit.t2_ns):  # T2 is at most 2 T1: nothing decays without it
-            decay = thermal_relaxation_error(qubit.t1_ns, qubit.t2_ns, idle.duration_ns)
+        qubit, duration_ns = noise.qubits[idle.qubit], idle.duration_ns * noise.idle_factor
+        # T2 is at most 2 T1: nothing decays without it.
+        if duration_ns > 0 and not isinf(qubit.t2_ns):
+            decay = thermal_relaxation_error(qubit.t1_ns, qubit.t2_ns, duration_ns)
             model.add_quantum_error(decay, idle.label, [idle.qubit])
     # A Kraus error in the model makes Aer sample noise while it simulates instead of sampling a
     # whole circuit per shot: 1.6-5.6 times faster with gate errors, slower with none. This gate
@@ -54,35 +56,12 @@ def build_noise_model(noise: DeviceNoise, idles: Collection[Idle] = ()) -> Noise
 
 def _gate_error(gate: GateNoise, qubits: list[QubitNoise]) -> QuantumError | None:
     relaxation = None
-    fidelity = 1.0
     if gate.duration_ns > 0:
         for qubit in qubits:
             single = thermal_relaxation_error(qubit.t1_ns, qubit.t2_ns, gate.duration_ns)
             relaxation = single if relaxation is None else single.tensor(relaxation)
-        fidelity = _relaxation_fidelity(gate.duration_ns, qubits)
-    depolarising = _depolarising(gate.error, fidelity, len(qubits))
-    if relaxation is None:
-        return depolarising
-    return relaxation if depolarising is None else depolarising.compose(relaxation)
-
-
-def _relaxation_fidelity(duration_ns: float, qubits: list[QubitNoise]) -> float:
-    """Average gate fidelity of independent relaxation during a gate."""
-    dimension = 2 ** len(qubits)
-    process = prod(
-        (1 + exp(-duration_ns / qubit.t1_ns) + 2 * exp(-duration_ns / qubit.t2_ns)) / 4
-        for qubit in qubits
-    )
-    return float((dimension * process + 1) / (dimension + 1))
-
-
-def _depolarising(error: float, fidelity: float, num_qubits: int) -> QuantumError | None:
-    """Depolarising that brings the average infidelity from 1 - fidelity up to error."""
-    dimension = 2**num_qubits
-    # Above d/(d+1) a reported error is no infidelity any more (an unusable gate).
-    missing = min(error, dimension / (dimension + 1)) - (1 - fidelity)
-    # At fidelity 1/d relaxation alone has forgotten everything: depolarising adds no infidelity.
-    if missing <= 0 or dimension * fidelity <= 1:
-        return None
-    parameter = dimension * missing / (dimension * fidelity - 1)
-    return depolarizing_error(min(parameter, 4**num_qubits / (4**num_qubits - 1)), num_qubits)
+    parameter = depolarising_parameter(gate, qubits)
+    if parameter == 0:
+        return relaxation
+    depolarising = depolarizing_error(parameter, len(qubits))
+    return depolarising if relaxation is None else depolarising.compose(relaxation)

@@ -34,19 +34,22 @@ def noise_for(compiled: CompiledProgram, backend: BackendV2) -> DeviceNoise:
     """
     require(len(compiled.physical_qubits) > 0, "compiled", "must be compiled for a device",
             compiled.target_name, "use compile_program with a profile of a device")  # fmt: skip
-    measured, reset, names = {}, {}, set()
+    measured, reset, uses = {}, {}, set()
     for operation, qubits, _, _ in walk_instructions(compiled.circuit):
         name = operation.name
-        names.add(name)
+        uses.add((name, tuple(qubits)))
         if name.startswith("measure_"):
             measured[qubits[0]] = name
         elif name.startswith("reset_"):
             reset[qubits[0]] = name
-    missing = names & set(FRACTIONAL_GATES) - set(backend.target.operation_names)
+    missing = {name for name, _ in uses} & set(FRACTIONAL_GATES) - set(
+        backend.target.operation_names
+    )
     return read_noise(
         backend,
         compiled.physical_qubits,
         measure_names=measured,
         reset_names=reset,
+        uses=uses,
         target=read_target(backend, fractional_gates=True) if missing else None,
     )

@@ -1,4 +1,4 @@
-"""One module per user job: train, infer, circuit, depth, preflight; job specs and runs."""
+"""One module per user job: train, infer, circuit, depth, preflight, noise; job specs and runs."""
 
 from qrnn_qiskit.studies.circuit import CircuitView, build_circuit_view
 from qrnn_qiskit.studies.comparison import AerComparison, ComparisonRow, compare_on_aer
@@ -14,6 +14,9 @@ from qrnn_qiskit.studies.depth import (
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
 from qrnn_qiskit.studies.device_loop import DeviceLoopResult, build_device_engine
 from qrnn_qiskit.studies.infer import InferResult, run_inference
+from qrnn_qiskit.studies.noise import NoiseStudy, default_store, run_noise
+from qrnn_qiskit.studies.noise_rows import NoiseRow, rows_csv, varying_axes
+from qrnn_qiskit.studies.noise_spec import NoiseSpec, NoiseStudySpec
 from qrnn_qiskit.studies.preflight import Diagnosis, check_program, run_preflight
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
@@ -36,6 +39,10 @@ __all__ = [
     "InferResult",
     "JobSpec",
     "ModelSpec",
+    "NoiseRow",
+    "NoiseSpec",
+    "NoiseStudy",
+    "NoiseStudySpec",
     "Progress",
     "RunDirectory",
     "SilentProgress",
@@ -48,14 +55,18 @@ __all__ = [
     "check_program",
     "compare_on_aer",
     "default_backends",
+    "default_store",
     "draw_trajectories",
     "load_job",
     "load_trained",
     "open_device",
+    "rows_csv",
     "run_depth",
     "run_horizon",
     "run_inference",
+    "run_noise",
     "run_preflight",
     "run_training",
     "save_circuits",
+    "varying_axes",
 ]

@@ -120,7 +120,7 @@ def compare_on_aer(
                 mitigation=found.mitigation,
             )
             rows.append(row)
-        warnings.append(reading.warning)
+        warnings += [reading.warning, *target.remarks(model.program)]
     simulated = f"gate, readout and reset errors of {spec.backend} and waiting are simulated"
     caveats = [f"{simulated}; crosstalk and drift are not", *warnings]
     return AerComparison(tuple(rows), tuple(sampled), tuple(filter(None, dict.fromkeys(caveats))))

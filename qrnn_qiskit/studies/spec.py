@@ -16,6 +16,7 @@ from qrnn_qiskit.learning.training import LearningRate
 from qrnn_qiskit.program import Ansatz, AnsatzName, CellSpec, Loop, Pauli, Readout, SequenceProgram
 from qrnn_qiskit.program.cell import Steered
 from qrnn_qiskit.settings import STRICT, content_id, load_toml, parse_settings
+from qrnn_qiskit.studies.noise_spec import NoiseSpec, NoiseStudySpec, check_profile
 from qrnn_qiskit.tasks import Task, TaskSpec
 
 _ID_DIGITS = 8  # Short enough to name folders.
@@ -131,16 +132,7 @@ class AerSpec(BaseModel):
     device: Literal["CPU", "GPU"] = Field("CPU", description="where Aer simulates")
     seed: int = Field(0, ge=0, lt=2**32, description="of shots")
 
-    @field_validator("profile")
-    @classmethod
-    def _check_profile(cls, profile: str | None) -> str | None:
-        if profile is not None:
-            try:
-                load_profile(profile)
-            except InputError as error:
-                # The key names it already.
-                raise InputError(str(error).removeprefix("profile: ")) from error
-        return profile
+    _check_profile = field_validator("profile")(check_profile)
 
     @property
     def record_id(self) -> str:
@@ -176,8 +168,10 @@ class JobSpec(BaseModel):
     task: TaskSpec
     model: ModelSpec
     training: TrainingSpec = TrainingSpec()
+    noise: NoiseSpec | None = Field(None, description="device that the model is trained for")
     aer: AerSpec | None = Field(None, description="comparison on Aer after training")
     device_loop: DeviceLoopSpec | None = Field(None, description="training with Aer in the loop")
+    noise_study: NoiseStudySpec = NoiseStudySpec()
     control: bool = Field(True, description="train the same model with its feedback cut, too")
 
     @model_validator(mode="after")
@@ -185,6 +179,12 @@ class JobSpec(BaseModel):
         if self.device_loop is not None and self.aer is None:
             raise InputError(
                 "device_loop: must come with a section [aer], got none; it names the backend"
+            )
+        if self.noise_study.max_shots is not None and self.model.loop == "host":
+            raise InputError(
+                "noise_study.max_shots: must not be set in the host loop, got "
+                f"{self.noise_study.max_shots}; its readouts steer what follows, so that shots "
+                "cannot be added"
             )
         return self
 
@@ -195,10 +195,13 @@ class JobSpec(BaseModel):
 
     @property
     def training_id(self) -> str:
-        """Content id of what decides the trained weights: task, model and training."""
-        return content_id(
-            self.model_dump(mode="json", include={"task", "model", "training"}), _ID_DIGITS
-        )
+        """Content id of what decides the trained weights: task, model, training and noise."""
+        settings = self.model_dump(mode="json", include={"task", "model", "training"})
+        if self.noise is not None:
+            settings["noise"] = self.noise.model_dump(mode="json")
+            if self.noise.profile is not None:
+                settings["noise"]["profile"] = load_profile(self.noise.profile).profile_id
+        return content_id(settings, _ID_DIGITS)
 
     @property
     def has_control(self) -> bool:

@@ -4,21 +4,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qrnn_qiskit.compiling import CompiledProgram, compile_logical
+from qrnn_qiskit.devices import NoiseFactors, scale_noise
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, Executor, noise_for
+from qrnn_qiskit.learning.noisy_engine import NoisyExactEngine
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.device import open_device
+from qrnn_qiskit.studies.noise_spec import NoiseSpec
 from qrnn_qiskit.studies.spec import AerSpec
 
 
 @dataclass(frozen=True)
 class AerTarget:
-    """An executor and the compiler that fits it."""
+    """An executor, the compiler that fits it, and what the reader of its numbers must know.
+
+    Attributes:
+        label: for tables and figures.
+        executor: who runs shots.
+        compile_program: for the executor.
+        is_noisy: whether there are readout errors to mitigate.
+        remarks: values of the device that were missing or absurd, and what was taken instead, for
+            the qubits that a program is compiled to.
+    """
 
     label: str
     executor: Executor
     compile_program: Callable[[SequenceProgram], CompiledProgram]
     is_noisy: bool
+    remarks: Callable[[SequenceProgram], tuple[str, ...]] = lambda program: ()
 
 
 def build_ideal_target(spec: AerSpec) -> AerTarget:
@@ -40,10 +53,31 @@ def build_noisy_target(spec: AerSpec) -> AerTarget:
         idling=device.schedule,
         device=spec.device,
     )
-    return AerTarget(f"Aer {spec.backend}", executor, device.compile, is_noisy=True)
+
+    def remarks(program: SequenceProgram) -> tuple[str, ...]:
+        found = noise_for(device.compile(program), device.backend).remarks
+        return tuple(f"{device.target.name}, {remark}" for remark in found)
+
+    return AerTarget(f"Aer {spec.backend}", executor, device.compile, True, remarks)
 
 
-def check_target(spec: AerSpec, program: SequenceProgram) -> None:
+def build_noisy_engine(spec: NoiseSpec) -> NoisyExactEngine:
+    """Exact readouts with a device's errors, waiting included: what noisy Aer samples.
+
+    Example:
+        >>> build_noisy_engine(NoiseSpec(snapshot="fake_boston")).idling is not None
+        True
+    """
+    device = open_device(spec.snapshot, spec.profile)
+    factors = NoiseFactors.of(spec.ablation, spec.scale)
+    return NoisyExactEngine(
+        lambda compiled: scale_noise(noise_for(compiled, device.backend), factors),
+        device.compile,
+        device.schedule,
+    )
+
+
+def check_target(spec: AerSpec | NoiseSpec, program: SequenceProgram) -> None:
     """Refuses a backend that cannot run a program, before anything is spent on training.
 
     Raises:
@@ -51,7 +85,12 @@ def check_target(spec: AerSpec, program: SequenceProgram) -> None:
     """
     # The shortest prefix that holds every instruction, branches included, compiles in no time.
     shortest = min(program.num_timesteps, 2 + program.cell.feedback_delay)
+    section = "aer" if isinstance(spec, AerSpec) else "noise"
     try:
-        build_noisy_target(spec).compile_program(program.prefix(shortest))
+        if isinstance(spec, AerSpec):
+            compile_program = build_noisy_target(spec).compile_program
+        else:
+            compile_program = build_noisy_engine(spec).compile_program
+        compile_program(program.prefix(shortest))
     except InputError as error:
-        raise InputError(f"aer.{error}") from error
+        raise InputError(f"{section}.{error}") from error

@@ -28,10 +28,11 @@ from qrnn_qiskit.studies.comparison import (
     compare_on_aer,
 )
 from qrnn_qiskit.studies.device_loop import DeviceLoopResult, train_on_device
+from qrnn_qiskit.studies.noise_spec import NoiseSpec
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec
-from qrnn_qiskit.studies.targets import check_target
+from qrnn_qiskit.studies.targets import build_noisy_engine, check_target
 from qrnn_qiskit.tasks import Task
 
 # A step of the exact engine takes milliseconds, one of a device seconds: save by the clock.
@@ -87,13 +88,14 @@ def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progre
     start = time.monotonic()
     task = spec.task.load()
     model = spec.model.build_model(task, spec.training.seed)
-    if spec.aer is not None:
-        check_target(spec.aer, model.program)
+    for section in (spec.aer, spec.noise):
+        if section is not None:
+            check_target(section, model.program)
     run = RunDirectory.find(spec, runs_root) if resume else RunDirectory.create(spec, runs_root)
     run.write_spec(spec)
     progress.say(f"run directory {run.path}")
 
-    history = _train(spec, model, task, run, progress, "checkpoint", spec.model.loop)
+    history = _train_for_device(spec, model, task, run, progress)
     rows = [ComparisonRow.of("exact", "exact", evaluate_model(model, task, task.test))]
     comparison = AerComparison((), (), ())
     loop_result = None
@@ -112,6 +114,8 @@ def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progre
         again = spec.aer.model_copy(update={"mitigations": (mitigation,)})
         after = compare_on_aer(tuned, task, again, run, progress, suffix, ideal=False)
         rows.append(after.rows[-1])
+    if spec.noise is not None:
+        rows += _noise_rows(spec, spec.noise, model, task, run, progress)
     if spec.has_control:
         rows.append(_control_row(spec, task, run, progress))
     rows += _baseline_rows(task)
@@ -176,6 +180,28 @@ def load_trained(run: RunDirectory, job: JobSpec | None = None) -> tuple[JobSpec
     return spec, task, model
 
 
+def prepare_model(
+    spec: JobSpec, runs_root: Path, progress: Progress, *, train: bool = True
+) -> tuple[Task, QRNN]:
+    """A job's task and model, trained in its run directory unless it is trained already.
+
+    Args:
+        spec: the job.
+        runs_root: where its run directory is, or will be.
+        progress: where training shows progress.
+        train: the model as it starts if not.
+    """
+    task = spec.task.load()
+    model = spec.model.build_model(task, spec.training.seed)
+    if train:
+        try:
+            run = RunDirectory.find(spec, runs_root)
+        except InputError:
+            run = RunDirectory.create(spec, runs_root)
+        _train_for_device(spec, model, task, run, progress)
+    return task, model
+
+
 @contextmanager
 def torch_threads(num_threads: int) -> Iterator[None]:
     """Torch's number of threads for a while: the last bits of results depend on it."""
@@ -185,6 +211,28 @@ def torch_threads(num_threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _train_for_device(
+    spec: JobSpec, model: QRNN, task: Task, run: RunDirectory, progress: Progress
+) -> list[EpochDone]:
+    """Trains a job's model, with the errors of its [noise] if it has one."""
+    title: str = spec.model.loop
+    if spec.noise is None:
+        return _train(spec, model, task, run, progress, "checkpoint", title)
+    with _with_noise(model, spec.noise):
+        title += f" for {spec.noise.snapshot}"
+        return _train(spec, model, task, run, progress, "checkpoint", title)
+
+
+@contextmanager
+def _with_noise(model: QRNN, noise: NoiseSpec) -> Iterator[None]:
+    """The model with exact readouts of a noisy device for a while."""
+    before, model.engine = model.engine, build_noisy_engine(noise)
+    try:
+        yield
+    finally:
+        model.engine = before
 
 
 def _train(
@@ -241,6 +289,24 @@ def _control_row(spec: JobSpec, task: Task, run: RunDirectory, progress: Progres
     control = spec.model.cut().build_model(task, spec.training.seed)
     _train(spec, control, task, run, progress, "control", "with the feedback cut")
     return ComparisonRow.of("feedback cut", "control", evaluate_model(control, task, task.test))
+
+
+def _noise_rows(
+    spec: JobSpec, noise: NoiseSpec, model: QRNN, task: Task, run: RunDirectory, progress: Progress
+) -> list[ComparisonRow]:
+    """With the errors that were trained for: this model, and the same one trained without them."""
+    ideal = spec.model.build_model(task, spec.training.seed)
+    _train(spec, ideal, task, run, progress, "without_noise", "without noise")
+    label = f"exact, errors of {noise.snapshot}"
+    rows = []
+    for trained, suffix in ((model, ""), (ideal, ", trained without")):
+        with _with_noise(trained, noise):
+            result = evaluate_model(trained, task, task.test)
+        rows.append(ComparisonRow.of(f"{label}{suffix}", "exact", result))
+    if spec.aer is not None:
+        suffix = ", trained without"
+        rows += compare_on_aer(ideal, task, spec.aer, run, progress, suffix, ideal=False).rows
+    return rows
 
 
 def _baseline_rows(task: Task) -> list[ComparisonRow]:

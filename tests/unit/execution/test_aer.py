@@ -140,8 +140,8 @@ def test_equal_seeds_give_equal_bits(rng, executor, entropic):
     assert (first != run(executor, compiled, rows, 300, seed=6)).any()
 
 
-@pytest.mark.parametrize("call_shots", [1, 700, 1000])
-def test_splitting_rows_into_calls_does_not_change_bits(
+@pytest.mark.parametrize("call_shots", [77, 700, 1000])
+def test_splitting_rows_and_shots_into_calls_does_not_change_bits(
     rng, executor, entropic, monkeypatch, call_shots
 ):
     compiled, values = entropic
