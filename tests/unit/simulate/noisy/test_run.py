@@ -10,7 +10,8 @@ from qrnn_qiskit.devices import DeviceNoise, GateNoise, QubitNoise
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import noise_for
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
-from qrnn_qiskit.simulate import exact_features, noisy, parity_features
+from qrnn_qiskit.simulate import exact_features, parity_features
+from qrnn_qiskit.simulate.noisy import run as noisy_run
 from qrnn_qiskit.simulate.noisy.plan import build_noisy_plan
 from qrnn_qiskit.simulate.noisy.run import noisy_features, run_noisy
 from qrnn_qiskit.studies.device import open_device
@@ -216,7 +217,7 @@ def planned(rng):
 def test_samples_computed_a_few_at_a_time_are_the_same(planned, monkeypatch):
     plan, controls = planned
     together = noisy_features(plan, controls)
-    monkeypatch.setattr(noisy, "_BYTES_WITHOUT_GRADIENT", 1)
+    monkeypatch.setattr(noisy_run, "_BYTES_WITHOUT_GRADIENT", 1)
     torch.testing.assert_close(noisy_features(plan, controls), together, rtol=0, atol=1e-14)
     with torch.inference_mode():
         single = noisy_features(plan, controls.float())
@@ -229,7 +230,7 @@ def test_steps_computed_again_in_the_backward_pass_give_the_same_gradient(planne
     plan, controls = planned
     controls.requires_grad_()
     (kept,) = torch.autograd.grad(noisy_features(plan, controls).square().sum(), controls)
-    monkeypatch.setattr(noisy, "_BYTES_KEPT", 0)
+    monkeypatch.setattr(noisy_run, "_BYTES_KEPT", 0)
     (again,) = torch.autograd.grad(noisy_features(plan, controls).square().sum(), controls)
     torch.testing.assert_close(again, kept, rtol=0, atol=1e-13)
 
