@@ -16,6 +16,7 @@ from qrnn_qiskit.errors import require
 from qrnn_qiskit.plotting import BLUE, GREY, INK, VERMILION, restrain
 from qrnn_qiskit.plotting_noise_devices import plot_snapshots
 from qrnn_qiskit.plotting_noise_lines import (
+    AXES,
     NoiseResult,
     add_legend,
     at_reference,
@@ -83,7 +84,8 @@ def draw_study(
         figures["scale"] = plot_scale(rows, metric_name, higher_is_better, fixed)
     if _varies(rows, "ablation"):
         fixed = ["scale"] if _varies(at_reference(rows, "scale"), "ablation") else []
-        figures["ablation"] = plot_ablation(rows, metric_name, higher_is_better, fixed)
+        compared = _compared(rows, "ablation")
+        figures["ablation"] = plot_ablation(compared, metric_name, higher_is_better, fixed)
     if _varies(rows, "snapshot"):
         figures["snapshots"] = plot_snapshots(rows, metric_name, higher_is_better)
     has_bits = any(row.memory_z is not None for row in rows)
@@ -199,6 +201,17 @@ def plot_ablation(
 
 def _varies(rows: Sequence[NoiseResult], axis: str) -> bool:
     return len(values_of(rows, axis)) > 1
+
+
+def _compared(rows: Sequence[NoiseResult], axis: str) -> list[NoiseResult]:
+    """Rows that another one differs from along an axis alone; all if there are none."""
+    groups: dict[object, list[NoiseResult]] = {}
+    for row in rows:
+        groups.setdefault(tuple(getattr(row, name) for name in AXES if name != axis), []).append(
+            row
+        )
+    kept = [row for group in groups.values() if _varies(group, axis) for row in group]
+    return kept or list(rows)
 
 
 def _scale_of(row: NoiseResult) -> float:

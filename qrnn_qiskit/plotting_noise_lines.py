@@ -203,6 +203,9 @@ _AXES: dict[str, tuple[Callable[[Any], str], str]] = {
         "mitigations",
     ),
 }
+AXES = tuple(_AXES)
+"""Names of the axes of a grid."""
+
 # What a caption need not say, unless there are other values that a figure leaves out.
 _USUAL = {"scale": 1.0, "ablation": "all", "strength_rad": None}
 # Axes of which values are left out first where there are too many lines; mitigations never.

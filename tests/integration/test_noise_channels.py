@@ -16,7 +16,6 @@ from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from qrnn_qiskit.studies import open_device
 from tests.programs import bind, controls_of, random_table
 from tests.reference.branch_enumeration import enumerate_records
-from tests.reference.noisy_density import record_probabilities
 from tests.unit.execution.test_aer import SMALLEST_P_VALUE, p_value, record_numbers
 from tests.unit.execution.test_aer_idling import (
     LATENCY_NS,
@@ -26,6 +25,7 @@ from tests.unit.execution.test_aer_idling import (
     mean_bits,
     planted,
 )
+from tests.unit.simulate.noisy.cases import record_probabilities
 
 NUM_SHOTS = 8000
 

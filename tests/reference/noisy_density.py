@@ -1,107 +1,226 @@
-"""The distribution of a noisy dynamic circuit's records, one density matrix per record.
+"""A noisy dynamic circuit with full density matrices, one unnormalised matrix per record.
 
-Noise is read from an object shaped like `DeviceNoise`; nothing of `qrnn_qiskit` is imported. Delays
-relax as T1 and T2 say, gates depolarise and relax so that their average infidelity is the given
-one, resets flip, and a measurement collapses on the true outcome and records a noisy one.
+Slow and obvious: every channel is a list of Kraus operators in closed form, every record of bits
+has its own complex ``2^q x 2^q`` matrix, and instructions are applied in the circuit's order.
+Only numpy and qiskit circuit objects are used, and nothing from ``qrnn_qiskit``, so that agreement
+with an engine means something.
+
+Bit order everywhere: qubit q is bit q of a basis-state index, clbit k is bit k of a record.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
+
 import numpy as np
-from qiskit.quantum_info import DensityMatrix, Kraus, Operator, SuperOp, average_gate_fidelity
+from qiskit import QuantumCircuit
+from qiskit.circuit import ClassicalRegister
+from qiskit.circuit.classical import expr
+from qiskit.quantum_info import Operator
+
+PAULIS = [
+    np.eye(2),
+    np.array([[0, 1], [1, 0]]),
+    np.array([[0, -1j], [1j, 0]]),
+    np.diag([1, -1]),
+]
 
 
-def record_probabilities(circuit, noise):
-    """Exact `(2**num_clbits,)`, clbit 0 the lowest bit of a record."""
+@dataclass(frozen=True)
+class PlainQubit:
+    """``e0 = P(1|0)``, ``e1 = P(0|1)``, times in ns, chance that a reset leaves 1."""
+
+    e0: float = 0.0
+    e1: float = 0.0
+    t1: float = np.inf
+    t2: float = np.inf
+    reset_error: float = 0.0
+
+
+@dataclass(frozen=True)
+class PlainNoise:
+    """Errors of a circuit.
+
+    Attributes:
+        qubits: by index.
+        gates: average infidelity and duration in ns by name and qubits.
+        idle_factor: a delay of t relaxes as ``idle_factor * t``.
+    """
+
+    qubits: Sequence[PlainQubit]
+    gates: Mapping[tuple[str, tuple[int, ...]], tuple[float, float]] = field(default_factory=dict)
+    idle_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class NoisyRecords:
+    """Record -> unnormalised final density matrix; its trace is the record's probability."""
+
+    matrices: Mapping[int, np.ndarray]
+
+    def marginal(self, clbits: Sequence[int]) -> np.ndarray:
+        """Distribution of clbits, shape ``(2**len(clbits),)``; ``clbits[k]`` is bit k."""
+        result = np.zeros(2 ** len(clbits))
+        for record, matrix in self.matrices.items():
+            index = sum((record >> clbit & 1) << k for k, clbit in enumerate(clbits))
+            result[index] += np.trace(matrix).real
+        return result
+
+
+def walk_noisy(circuit: QuantumCircuit, noise: PlainNoise) -> NoisyRecords:
+    """All records of a bound circuit with delays, and the states that they leave.
+
+    A gate is followed by depolarising and relaxation over its duration, which together have the
+    reported average infidelity, or by relaxation alone if that loses more. A measurement collapses
+    on the true bit and records the misread one, which conditions read. A delay in ns is rounded to
+    1 ns.
+    """
     size = 2**circuit.num_qubits
     start = np.zeros((size, size), dtype=complex)
     start[0, 0] = 1
-    channels = {(gate.name, gate.qubits): gate_channel(gate, noise) for gate in noise.gates}
-    states = {0: DensityMatrix(start)}
-    states = walk(circuit, range(circuit.num_qubits), circuit, states, noise, channels)
-    probabilities = np.zeros(2**circuit.num_clbits)
-    for record, state in states.items():
-        probabilities[record] = state.trace().real
-    return probabilities
+    where = {qubit: index for index, qubit in enumerate(circuit.qubits)}
+    bits = {clbit: index for index, clbit in enumerate(circuit.clbits)}
+    return NoisyRecords(_walk(circuit, where, bits, {0: start}, noise))
 
 
-def walk(body, outer, circuit, states, noise, channels):
-    index = dict(zip(body.qubits, outer, strict=True))
+def _walk(body, where, bits, states, noise):
     for item in body.data:
-        where = tuple(index[qubit] for qubit in item.qubits)
-        name = item.name
+        qubits = tuple(where[qubit] for qubit in item.qubits)
+        name = item.operation.name
         if name == "barrier":
             continue
         if name == "if_else":
-            condition = item.operation.condition
-            register, value = (
-                condition if hasattr(condition[0], "size") else ([condition[0]], condition[1])
-            )
-            mask, shift = 2 ** len(register) - 1, circuit.find_bit(register[0]).index
-            blocks = [*item.operation.blocks, None]
-            chosen = [{}, {}]
+            taken, other = {}, {}
             for record, state in states.items():
-                chosen[(record >> shift & mask) != value][record] = state
+                holds = _evaluate(item.operation.condition, record, bits)
+                (taken if holds else other)[record] = state
+            blocks = [*item.operation.blocks, None][:2]
             states = {}
-            for block, part in zip(blocks, chosen, strict=False):
-                states |= (
-                    part if block is None else walk(block, where, circuit, part, noise, channels)
-                )
+            for block, part in zip(blocks, (taken, other), strict=True):
+                if block is not None and part:
+                    inner = dict(zip(block.qubits, qubits, strict=True))
+                    part = _walk(block, inner, bits, part, noise)
+                states |= part
         elif name.startswith("measure"):
-            bit = circuit.find_bit(item.clbits[0]).index
-            states = measure(states, where[0], bit, noise.qubits[where[0]])
+            states = _measure(states, qubits[0], bits[item.clbits[0]], noise.qubits[qubits[0]])
         else:
-            channel = operation_channel(item.operation, where, noise, channels)
-            states = {record: state.evolve(channel, where) for record, state in states.items()}
+            for kraus in _channels(item.operation, qubits, noise):
+                states = _apply(states, kraus, qubits)
     return states
 
 
-def operation_channel(operation, where, noise, channels):
-    qubit = noise.qubits[where[0]]
-    if operation.name == "delay":
-        return relax(operation.duration * noise.idle_factor, qubit)
-    if operation.name.startswith("reset"):
-        error = qubit.reset_error
-        flip = Kraus([np.sqrt(1 - error) * np.eye(2), np.sqrt(error) * np.eye(2)[::-1]])
-        down = Kraus([np.diag([1, 0]), np.array([[0, 1], [0, 0]])])
-        return SuperOp(down).compose(SuperOp(flip))
-    ideal = SuperOp(Operator(operation))
-    after = channels.get((operation.name, where))
-    return ideal if after is None else ideal.compose(after)
+def _evaluate(condition, record, bits):
+    def value_of(target):
+        if isinstance(target, ClassicalRegister):
+            return sum((record >> bits[bit] & 1) << k for k, bit in enumerate(target))
+        return record >> bits[target] & 1
+
+    def evaluate(node):
+        if isinstance(node, expr.Value):
+            return int(node.value)
+        if isinstance(node, expr.Var):
+            return value_of(node.var)
+        if isinstance(node, expr.Cast):
+            return evaluate(node.operand)
+        left, right = evaluate(node.left), evaluate(node.right)
+        if node.op == expr.Binary.Op.EQUAL:
+            return int(left == right)
+        assert node.op == expr.Binary.Op.BIT_AND
+        return left & right
+
+    if isinstance(condition, expr.Expr):
+        return bool(evaluate(condition))
+    return value_of(condition[0]) == int(condition[1])
 
 
-def relax(duration_ns, qubit):
-    """Amplitude damping, then dephasing by what T2 says beyond T1."""
-    kept = np.exp(-duration_ns / qubit.t1_ns)
-    coherence = np.exp(-duration_ns / qubit.t2_ns)
+def _channels(operation, qubits, noise):
+    """Lists of Kraus operators, one after the other, on the operation's qubits."""
+    name = operation.name
+    if name == "delay":
+        assert operation.unit == "ns"
+        time = round(operation.duration) * noise.idle_factor
+        return [_relaxation(noise.qubits[qubits[0]], time)]
+    if name.startswith("reset"):
+        error = noise.qubits[qubits[0]].reset_error
+        down = [np.diag([1, 0]), np.array([[0, 1], [0, 0]])]
+        return [down, [np.sqrt(1 - error) * PAULIS[0], np.sqrt(error) * PAULIS[1]]]
+    channels = [[Operator(operation).data]]
+    if (name, qubits) in noise.gates:
+        error, duration = noise.gates[name, qubits]
+        channels += _gate_noise(error, duration, tuple(noise.qubits[qubit] for qubit in qubits))
+    return channels
+
+
+def _relaxation(qubit, time):
+    """Amplitude damping, then dephasing down to the coherence of T2."""
+    kept, coherence = np.exp(-time / qubit.t1), np.exp(-time / qubit.t2)
     flip = (1 - coherence / np.sqrt(kept)) / 2
-    damping = Kraus([np.diag([1, np.sqrt(kept)]), np.array([[0, np.sqrt(1 - kept)], [0, 0]])])
-    dephasing = Kraus([np.sqrt(1 - flip) * np.eye(2), np.sqrt(flip) * np.diag([1, -1])])
-    return SuperOp(damping).compose(SuperOp(dephasing))
+    damping = [np.diag([1, np.sqrt(kept)]), np.array([[0, np.sqrt(1 - kept)], [0, 0]])]
+    dephasing = [np.sqrt(1 - flip) * PAULIS[0], np.sqrt(max(flip, 0.0)) * PAULIS[3]]
+    return [second @ first for first in damping for second in dephasing]
 
 
-def gate_channel(gate, noise):
-    """Depolarising, then relaxation, with the gate's average infidelity together."""
-    relaxation = relax(gate.duration_ns, noise.qubits[gate.qubits[0]])
-    for index in gate.qubits[1:]:
-        relaxation = relax(gate.duration_ns, noise.qubits[index]).tensor(relaxation)
-    dimension = 2 ** len(gate.qubits)
-    fidelity = average_gate_fidelity(relaxation)
-    # Fidelity is linear in the channel, and 1/d for the one that forgets everything.
-    parameter = max(0.0, (fidelity - (1 - gate.error)) / (fidelity - 1 / dimension))
-    identity = np.eye(dimension)
-    forgotten = np.outer(identity.ravel(), identity.ravel()) / dimension
-    depolarising = SuperOp((1 - parameter) * np.eye(dimension**2) + parameter * forgotten)
-    return depolarising.compose(relaxation)
+@cache
+def _gate_noise(error, duration, qubits):
+    dimension = 2 ** len(qubits)
+    relaxation = [
+        _together(single) for single in product(*(_relaxation(qubit, duration) for qubit in qubits))
+    ]
+    # The entanglement fidelity is linear in the depolarising parameter.
+    alone = sum(abs(np.trace(kraus)) ** 2 for kraus in relaxation) / dimension**2
+    scrambled = 1 / dimension**2
+    wanted = max(((dimension + 1) * (1 - error) - 1) / dimension, 0.0)
+    parameter = 0.0
+    if wanted < alone and alone > scrambled:
+        parameter = (alone - wanted) / (alone - scrambled)
+    # More than complete depolarising is a channel up to weight 0 of the identity.
+    parameter = min(parameter, dimension**2 / (dimension**2 - 1))
+    weights = np.full(dimension**2, parameter / dimension**2)
+    weights[0] = 1 - weights[1:].sum()
+    strings = [_together(string) for string in product(PAULIS, repeat=len(qubits))]
+    depolarising = [
+        np.sqrt(max(weight, 0.0)) * string for weight, string in zip(weights, strings, strict=True)
+    ]
+    return [depolarising, relaxation]
 
 
-def measure(states, where, bit, qubit):
-    wrong = (qubit.read_one_given_zero, qubit.read_zero_given_one)
-    after = {}
-    for record, state in states.items():
-        for true in (0, 1):
-            projected = state.evolve(Operator(np.diag([1 - true, true])), [where])
+def _together(matrices):
+    """One matrix of one on each qubit, the first qubit the lowest bit."""
+    full = np.eye(1)
+    for matrix in matrices:
+        full = np.kron(matrix, full)
+    return full
+
+
+def _apply(states, kraus, qubits):
+    """sum_k K rho K^dagger of every record."""
+    superoperator = sum(np.kron(matrix, matrix.conj()) for matrix in kraus)
+    num_qubits = int(np.log2(len(next(iter(states.values())))))
+    stacked = np.stack(list(states.values())).reshape(-1, *(2,) * (2 * num_qubits))
+    # Axes of a C-ordered reshape run from the most significant qubit down.
+    rows = [num_qubits - qubit for qubit in reversed(qubits)]
+    axes = [*rows, *(axis + num_qubits for axis in rows)]
+    shape = superoperator.shape[0]
+    moved = np.moveaxis(stacked, axes, range(-len(axes), 0))
+    changed = (moved.reshape(-1, shape) @ superoperator.T).reshape(moved.shape)
+    result = np.moveaxis(changed, range(-len(axes), 0), axes)
+    size = 2**num_qubits
+    return dict(zip(states, result.reshape(-1, size, size), strict=True))
+
+
+def _measure(states, qubit, bit, noise):
+    wrong = {0: noise.e0, 1: noise.e1}
+    after: dict[int, np.ndarray] = {}
+    for true in (0, 1):
+        projector = np.diag([1 - true, true])
+        for record, state in _apply(states, [projector], (qubit,)).items():
             for recorded in (0, 1):
                 weight = wrong[true] if recorded != true else 1 - wrong[true]
+                if weight == 0:
+                    continue
                 key = record & ~(1 << bit) | recorded << bit
-                part = weight * projected
-                after[key] = after[key] + part if key in after else part
+                after[key] = after.get(key, 0) + weight * state
     return after

@@ -409,6 +409,14 @@ class TestStudy:
         assert len(error_bars(figures["memory"].axes[1], "retained")) == 2
         assert "no mitigation" in legend_texts(figures["memory"])
 
+    def test_only_what_errors_are_compared_of_has_bars(self, saved):
+        """As in jobs/noise_boston.toml: only the device as it is was mitigated, too."""
+        rows = [*grid(scale=[0, 1, 2], mitigation=["none", "local"]), row(ablation="no_idle")]
+        figure = draw_study(rows, "accuracy")["ablation"]
+        saved(figure)
+        assert len(bars(figure.axes[0])) == 2
+        assert legend_texts(figure) == ["exact engine without noise, 0.93"]
+
     def test_large_and_incomplete(self, saved):
         rows = grid(snapshot=["a", "b", "c", "d"], ablation=["no_idle", "all"], scale=[1, 2, 5],
                     mitigation=["none", "local"], num_timesteps=[4, 50])  # fmt: skip

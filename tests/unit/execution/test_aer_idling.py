@@ -24,8 +24,8 @@ from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, RunRequest
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from tests.programs import controls_of, random_table
-from tests.reference.noisy_density import record_probabilities
 from tests.unit.execution.test_aer import SMALLEST_P_VALUE, p_value, record_numbers
+from tests.unit.simulate.noisy.cases import record_probabilities
 
 NUM_SHOTS = 6000
 WAIT_NS = 60_000.0

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qrnn_qiskit.costing.padding import insert_delays
-from tests.reference.noisy_records import PlainNoise, PlainQubit, walk_noisy
+from tests.reference.noisy_density import PlainNoise, PlainQubit, walk_noisy
 
 
 def plain_noise(noise):
@@ -51,3 +51,8 @@ def largest_difference(found, compiled, noise, schedule, controls, bases=None):
                 differences.append(found.outcomes[0, timestep].numpy() - records.marginal(bits))
         differences.append(found.final[0, index].numpy() - records.marginal(final_bits(program)))
     return max(np.abs(difference).max() for difference in differences)
+
+
+def record_probabilities(circuit, noise):
+    """The oracle's distribution of a bound circuit's records, `(2**num_clbits,)`."""
+    return walk_noisy(circuit, plain_noise(noise)).marginal(range(circuit.num_clbits))
