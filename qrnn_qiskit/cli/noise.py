@@ -109,18 +109,22 @@ def _print_study(study: "NoiseStudy") -> None:
     first = study.rows[0]
     varying = varying_axes(study.rows)
     table = Table(title=escape(f"{study.job}: {_constants(study.rows)}"), title_justify="left")
+    profiles = {(row.snapshot, row.profile) for row in study.rows}
+    if len(profiles) == len({row.snapshot for row in study.rows}):
+        varying = tuple(axis for axis in varying if axis != "profile")  # the device's own
     axes = varying or ("snapshot",)
     for axis in axes:
         is_number = isinstance(getattr(first, axis), int | float)
         title = _TITLES.get(axis, axis)
         table.add_column(title, justify="right" if is_number else "left", no_wrap=True)
-    for column in (study.metric_name, "deviation", "kept at T", "exp(-lambda)"):
+    for column in (study.metric_name, "loss", "deviation", "kept at T", "exp(-lambda)"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in study.rows:
         kept, kept_error = row.retained[-1], row.retained_error[-1]
         table.add_row(
             *(_plain(getattr(row, axis)) for axis in axes),
             with_error(row.metric, row.metric_error),
+            with_error(row.loss, row.loss_error),
             with_error(row.deviation, row.deviation_error),
             "-" if kept is None or kept_error is None else with_error(kept, kept_error),
             f"{row.expected_success:.3f}",
@@ -134,7 +138,8 @@ def _print_study(study: "NoiseStudy") -> None:
         )
         out.print(
             f"exact, without noise{f' ({named})' if named else ''}: {study.metric_name} "
-            f"{with_error(exact.exact_metric, exact.exact_metric_error)}, "
+            f"{with_error(exact.exact_metric, exact.exact_metric_error)}, loss "
+            f"{with_error(exact.exact_loss, exact.exact_loss_error)}, "
             f"{exact.num_samples} test samples",
             soft_wrap=True,
         )

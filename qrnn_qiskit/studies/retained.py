@@ -19,7 +19,7 @@ def compare_readouts(
 
     - `standard_error`: rms over all readouts, from shots.
     - `deviation`: rms of noisy minus exact readouts, less what shots explain: the bias of a single
-      readout of a single sample.
+      readout of a single sample; 0 where shots explain all of it.
     - `bias`, `bias_error`: mean over samples of noisy minus exact, of each readout.
     - `retained`, `retained_error`: slope of noisy against exact readouts over the samples, for
       each timestep: 1 without noise, 0 if nothing is left of what the samples differ in; None
@@ -47,13 +47,16 @@ def compare_readouts(
     parts = [slice(t * num_parities, (t + 1) * num_parities) for t in range(num_timesteps)]
     slopes = [_retained(value[:, part], exact[:, part]) for part in parts]
     final, final_error = _retained(value[:, num_steps:], exact[:, num_steps:])
-    deviation, deviation_error = _jackknife(
-        lambda kept: _deviation(difference[kept], standard_error[kept]), len(value)
+    excess, excess_error = _jackknife(
+        lambda kept: float(np.mean(difference[kept] ** 2) - np.mean(standard_error[kept] ** 2)),
+        len(value),
     )
+    deviation = max(excess, 0.0) ** 0.5
     return {
         "standard_error": float(np.sqrt(np.mean(standard_error**2))),
         "deviation": deviation,
-        "deviation_error": deviation_error,
+        # Upwards, where the root of the excess has an error even at 0.
+        "deviation_error": max(excess + excess_error, 0.0) ** 0.5 - deviation,
         "bias": difference.mean(axis=0).tolist(),
         "bias_error": (np.sqrt((standard_error**2).sum(axis=0)) / len(value)).tolist(),
         "retained": [slope for slope, _ in slopes],
@@ -61,11 +64,6 @@ def compare_readouts(
         "retained_final": final,
         "retained_final_error": final_error,
     }
-
-
-def _deviation(difference: Array, standard_error: Array) -> float:
-    excess = float(np.mean(difference**2) - np.mean(standard_error**2))
-    return max(excess, 0.0) ** 0.5
 
 
 def _retained(value: Array, exact: Array) -> tuple[float | None, float | None]:
