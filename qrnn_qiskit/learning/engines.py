@@ -147,7 +147,7 @@ class ShotEngine:
 
         Cost: `3 * batch * num_shots` shots per timestep.
         """
-        return _ShotHostSession(self, program)
+        return PrefixHostSession(self, program)
 
     def surrogates(self) -> list[Surrogate]:
         """The fitted surrogates so far, by program."""
@@ -182,15 +182,16 @@ class ShotEngine:
         return Surrogate(evaluator.program)
 
 
-class _ShotHostSession:
+class PrefixHostSession:
     """The prefix of length t is run again for every t: O(T^2) timesteps, the paper's semantics."""
 
-    def __init__(self, engine: ShotEngine, program: SequenceProgram) -> None:
+    def __init__(self, engine: SequenceEngine, program: SequenceProgram) -> None:
         self._engine = engine
         self._program = program
         self._angles: list[Tensor] = []
 
     def step(self, angles: Tensor) -> Tensor:
+        """See `HostSession.step`."""
         self._angles.append(angles)
         prefix = self._program.prefix(len(self._angles))
         return self._engine.run(prefix, torch.cat(self._angles, dim=1))

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from qrnn_qiskit.compiling import CompiledProgram, compile_logical
 from qrnn_qiskit.costing import Schedule
 from qrnn_qiskit.devices import DeviceNoise
-from qrnn_qiskit.learning.engines import HostSession
+from qrnn_qiskit.learning.engines import HostSession, PrefixHostSession
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.simulate.noisy import NoisyPlan, build_noisy_plan, noisy_features
 
@@ -29,6 +28,7 @@ class NoisyExactEngine:
         idling: gives the schedule of a compiled circuit; no qubit waits without it.
 
     Example:
+        >>> import torch
         >>> from qrnn_qiskit.devices import QubitNoise
         >>> from qrnn_qiskit.program import Ansatz, CellSpec, Readout
         >>> engine = NoisyExactEngine(DeviceNoise("planted", (QubitNoise(0.1, 0.1),) * 3, ()))
@@ -67,16 +67,4 @@ class NoisyExactEngine:
 
         Cost: the prefix of length t is computed again for every t, as it runs on a device.
         """
-        return _NoisyHostSession(self, program)
-
-
-class _NoisyHostSession:
-    def __init__(self, engine: NoisyExactEngine, program: SequenceProgram) -> None:
-        self._engine = engine
-        self._program = program
-        self._angles: list[Tensor] = []
-
-    def step(self, angles: Tensor) -> Tensor:
-        self._angles.append(angles)
-        prefix = self._program.prefix(len(self._angles))
-        return self._engine.run(prefix, torch.cat(self._angles, dim=1))
+        return PrefixHostSession(self, program)
