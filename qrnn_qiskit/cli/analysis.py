@@ -30,7 +30,7 @@ Backends = Annotated[
     list[str] | None,
     typer.Option(
         "--backend",
-        help="Fake backend, snapshot file or ibm_*; repeat for several. The job's if none.",
+        help="Fake backend, NAME@DATE, file or ibm_*; repeat for several. The job's if none.",
     ),
 ]
 Profiles = Annotated[
@@ -180,7 +180,8 @@ def horizon(
 def doctor(
     job: Job,
     backend: Annotated[
-        str | None, typer.Option(help="Fake backend, snapshot file or ibm_*; the job's if none.")
+        str | None,
+        typer.Option(help="Fake backend, NAME@DATE, snapshot file or ibm_*; the job's if none."),
     ] = None,
     profile: Annotated[
         str | None, typer.Option(help="Profile, name or file; the device's own if none.")
