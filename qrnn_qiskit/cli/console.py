@@ -29,6 +29,8 @@ from qrnn_qiskit.errors import InputError
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120)
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
+_LEAST_ERROR = 1e-7
+
 Job = Annotated[Path, typer.Argument(help="Job spec, for example jobs/digits_feedforward.toml.")]
 Overrides = Annotated[
     list[str] | None,
@@ -171,7 +173,8 @@ def with_error(value: float, error: float) -> str:
     """Three decimals, or as many as it takes to show the error's first digit."""
     if math.isnan(value):
         return "-"
-    if math.isnan(error) or error == 0:
+    # Below that it is rounding, as in numbers without shots.
+    if math.isnan(error) or error < _LEAST_ERROR:
         return f"{value:.3f}"
     decimals = min(max(3, -math.floor(math.log10(error))), 9)
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
