@@ -5,7 +5,7 @@ Commands import what they need when they run: `qrnn --help` must not wait for to
 
 import typer
 
-from qrnn_qiskit.cli import analysis, devices, model, noise, snapshots
+from qrnn_qiskit.cli import analysis, devices, jobs, model, noise, snapshots
 
 __all__ = ["app"]
 
@@ -18,5 +18,6 @@ app = typer.Typer(
 app.add_typer(model.app)
 app.add_typer(analysis.app)
 app.add_typer(noise.app)
+app.add_typer(jobs.app)
 app.add_typer(devices.app)
 app.add_typer(snapshots.app)

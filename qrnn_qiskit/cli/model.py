@@ -1,5 +1,6 @@
 """Train, run and draw the model of a job: `qrnn train|infer|circuit JOB.toml`."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,6 +15,7 @@ from qrnn_qiskit.cli.console import (
     TerminalProgress,
     clear_errors,
     command_line,
+    err,
     escape,
     out,
     print_json,
@@ -21,12 +23,15 @@ from qrnn_qiskit.cli.console import (
     with_error,
 )
 from qrnn_qiskit.cli.outputs import save_figure
+from qrnn_qiskit.errors import InputError
 
 if TYPE_CHECKING:
     from qrnn_qiskit.studies import ComparisonRow, TrainResult
+    from qrnn_qiskit.studies.runtime_target import Forecast
 
 app = typer.Typer()
 
+EngineName = Literal["exact", "aer", "runtime"]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of run directories.")]
 RunPath = Annotated[
     Path | None, typer.Option("--run", help="Run directory to use; the newest of this job if none.")
@@ -42,15 +47,29 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the newest run of this job.")
     ] = False,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Take the steps of [device_loop] as jobs here: ibm_* or fake_*."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Send jobs without asking.")] = False,
 ) -> None:
     """Train a job's model, compare it on Aer, and print one table."""
-    with clear_errors(job, command_line("train", job, overrides, runs, "--resume")):
+    more = [] if backend is None else ["--backend", backend]
+    with clear_errors(job, command_line("train", job, overrides, runs, "--resume", *more)):
         from qrnn_qiskit.studies import load_job, run_training
         from qrnn_qiskit.studies.runs import finite_or_null
 
         spec = load_job(job, tuple(overrides or ()))
+        if backend is not None:
+            spec = spec.on_device(backend)
         with TerminalProgress() as progress:
-            result = run_training(spec, runs_root=runs, resume=resume, progress=progress)
+            result = run_training(
+                spec,
+                runs_root=runs,
+                resume=resume,
+                progress=progress,
+                confirm=lambda forecast: _confirm(forecast, yes, dry_run=False),
+            )
         if as_json:
             print_json(finite_or_null(result.to_json()))
             return
@@ -69,22 +88,40 @@ def train(
 def infer(
     job: Job,
     engine: Annotated[
-        Literal["exact", "aer"], typer.Option(help="Exact engine, or Aer as [aer] says.")
+        EngineName,
+        typer.Option(help="Exact engine, Aer as [aer] says, or jobs as [runtime] says."),
     ] = "exact",
+    backend: Annotated[
+        str | None, typer.Option(help="Where jobs run, instead of [runtime]'s: ibm_* or fake_*.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Send jobs without asking.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Forecast the jobs, send nothing.")
+    ] = False,
     overrides: Overrides = None,
     as_json: Json = False,
     runs: Runs = Path("runs"),
     run: RunPath = None,
 ) -> None:
     """Run a trained model on the test split and write its predictions."""
-    with clear_errors(job, command_line("infer", job, overrides, runs, f"--engine={engine}")):
+    jobs_asked_for = backend is not None or dry_run
+    chosen: EngineName = "runtime" if jobs_asked_for else engine
+    more = [f"--engine={chosen}", *([] if backend is None else ["--backend", backend])]
+    with clear_errors(job, command_line("infer", job, overrides, runs, *more)):
         from qrnn_qiskit.studies import load_job, run_inference
         from qrnn_qiskit.studies.runs import finite_or_null
 
         spec = load_job(job, tuple(overrides or ()))
+        if backend is not None:
+            spec = spec.on_device(backend)
         with TerminalProgress() as progress:
             result = run_inference(
-                spec, engine=engine, run_path=run, runs_root=runs, progress=progress
+                spec,
+                engine=chosen,
+                run_path=run,
+                runs_root=runs,
+                progress=progress,
+                confirm=lambda forecast: _confirm(forecast, yes, dry_run),
             )
         if as_json:
             print_json(finite_or_null(result.to_json()))
@@ -92,6 +129,29 @@ def infer(
         _print_rows(result.rows, result.metric_name, f"{spec.name}: {result.run}")
         print_notes(result.warnings)
         out.print(f"predictions  {escape(str(result.predictions))}", soft_wrap=True)
+
+
+def _confirm(forecast: "Forecast", yes: bool, dry_run: bool) -> bool:
+    """Prints what jobs will take, and asks where they cost something.
+
+    Raises:
+        InputError: where nobody can be asked.
+    """
+    err.print(
+        f"{forecast.backend}, mode {forecast.mode}: {forecast.num_jobs:,} jobs, "
+        f"{forecast.num_rows:,} rows, {forecast.num_executions:,} executions, forecast "
+        f"{forecast.qpu_seconds:,.1f} QPU seconds"
+        f"{' on a device, none here' if forecast.mode == 'local' else ''}",
+        soft_wrap=True,
+    )
+    if dry_run:
+        err.print("nothing was sent")
+        raise typer.Exit(0)
+    if yes or forecast.mode == "local":
+        return True
+    if not sys.stdin.isatty():
+        raise InputError("--yes: must be given where nobody can be asked, got no terminal; add it")
+    return typer.confirm("send them?", err=True)
 
 
 @app.command()
@@ -172,7 +232,7 @@ def _print_device_loop(result: "TrainResult") -> None:
     if loop is None:
         return
     losses = " ".join(f"{loss:.3f}" for loss in loop.losses)
-    out.print(f"Aer in the loop, {loop.gradient} gradient: batch losses {losses}")
+    out.print(f"in the loop, {loop.gradient} gradient: batch losses {losses}")
     if loop.damping:
         damping = " ".join(f"{factor:.2f}" for factor in loop.damping)
         out.print(

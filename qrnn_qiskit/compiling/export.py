@@ -113,7 +113,7 @@ def export_isa(
     paths = [Path(folder) / f"{stem}.{kind}" for kind in ("qpy", "qasm", "npz", "json")]
     contents = (
         qpy_bytes(wide),
-        _qasm_text(wide).encode(),
+        qasm_text(wide).encode(),
         _binding_bytes(compiled),
         _describe(compiled, num_device_qubits, paths[2].name).encode(),
     )
@@ -143,7 +143,7 @@ def _place(circuit: QuantumCircuit, places: list[int], wide: QuantumCircuit) -> 
     )
 
 
-def _qasm_text(circuit: QuantumCircuit) -> str:
+def qasm_text(circuit: QuantumCircuit) -> str:
     """OpenQASM 3 that any parser reads.
 
     Qiskit 2.6 refuses instructions like `measure_2` unless they are declared to have a `defcal`,

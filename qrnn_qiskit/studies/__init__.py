@@ -20,14 +20,20 @@ from qrnn_qiskit.studies.noise_spec import NoiseSpec, NoiseStudySpec
 from qrnn_qiskit.studies.preflight import Diagnosis, check_program, run_preflight
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
-from qrnn_qiskit.studies.spec import AerSpec, DeviceLoopSpec, JobSpec, ModelSpec, load_job
-from qrnn_qiskit.studies.targets import AerTarget, build_ideal_target, build_noisy_target
+from qrnn_qiskit.studies.spec import (
+    AerSpec,
+    DeviceLoopSpec,
+    JobSpec,
+    ModelSpec,
+    RuntimeSpec,
+    load_job,
+)
+from qrnn_qiskit.studies.targets import SamplingTarget, build_ideal_target, build_noisy_target
 from qrnn_qiskit.studies.train import TrainResult, draw_trajectories, load_trained, run_training
 
 __all__ = [
     "AerComparison",
     "AerSpec",
-    "AerTarget",
     "CircuitView",
     "ComparisonRow",
     "CompilerDevice",
@@ -45,6 +51,8 @@ __all__ = [
     "NoiseStudySpec",
     "Progress",
     "RunDirectory",
+    "RuntimeSpec",
+    "SamplingTarget",
     "SilentProgress",
     "TrainResult",
     "build_circuit_view",

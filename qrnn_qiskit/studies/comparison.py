@@ -1,7 +1,8 @@
 """A trained model on Aer: ideal, with a device's noise, and with readout error mitigated."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -19,12 +20,9 @@ from qrnn_qiskit.learning.training import evaluating
 from qrnn_qiskit.plotting import RowKind
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
-from qrnn_qiskit.studies.spec import AerSpec
-from qrnn_qiskit.studies.targets import AerTarget, build_ideal_target, build_noisy_target
+from qrnn_qiskit.studies.spec import AerSpec, SamplingSpec
+from qrnn_qiskit.studies.targets import SamplingTarget, build_ideal_target, build_noisy_target
 from qrnn_qiskit.tasks import Split, Task
-
-# Samples read between two signs of progress; they do not change results.
-_SAMPLES_PER_CALL = 20
 
 
 @dataclass(frozen=True)
@@ -98,17 +96,45 @@ def compare_on_aer(
     Cost: samples x shots on Aer for each of the two targets; in the `host` loop 3 T times that,
         for each mitigation.
     """
+    targets: list[tuple[SamplingTarget, tuple[Mitigation, ...]]] = []
+    if ideal:
+        targets.append((build_ideal_target(spec), ("none",)))
+    targets.append((build_noisy_target(spec), ("none", *spec.mitigations)))
+    found = compare_on_targets(model, task, spec, targets, run, progress, suffix)
+    simulated = f"gate, readout and reset errors of {spec.backend} and waiting are simulated"
+    caveat = f"{simulated}; crosstalk and drift are not"
+    return replace(found, warnings=(caveat, *found.warnings))
+
+
+def compare_on_targets(
+    model: QRNN,
+    task: Task,
+    spec: SamplingSpec,
+    targets: Sequence[tuple[SamplingTarget, Sequence[Mitigation]]],
+    run: RunDirectory | None = None,
+    progress: Progress | None = None,
+    suffix: str = "",
+) -> AerComparison:
+    """Runs the first test samples on each target, and reads them with each of its mitigations.
+
+    Args:
+        model: trained.
+        task: whose test split is used.
+        spec: samples and shots.
+        targets: with the mitigations of each.
+        run: where records are kept.
+        progress: where progress is shown.
+        suffix: of labels and record names.
+    """
     split = task.test.head(spec.num_samples)
     reader = _HostReader if model.program.cell.loop == "host" else _CircuitReader
-    targets = [(build_ideal_target(spec), ("none",))] if ideal else []
-    targets.append((build_noisy_target(spec), ("none", *spec.mitigations)))  # type: ignore[arg-type]
     rows, sampled, warnings = [], [], []
     for target, mitigations in targets:
         with evaluating(model):
             reading = reader(model, split, spec, target, run, progress or SilentProgress(), suffix)
         for mitigation in dict.fromkeys(mitigations):
             with evaluating(model):
-                found = reading.read(mitigation)  # type: ignore[arg-type]
+                found = reading.read(mitigation)
                 outputs = model.answer(found.readouts).double().numpy()
             sampled.append(found)
             result = evaluate_outputs(task, outputs, split)
@@ -121,9 +147,8 @@ def compare_on_aer(
             )
             rows.append(row)
         warnings += [reading.warning, *target.remarks(model.program)]
-    simulated = f"gate, readout and reset errors of {spec.backend} and waiting are simulated"
-    caveats = [f"{simulated}; crosstalk and drift are not", *warnings]
-    return AerComparison(tuple(rows), tuple(sampled), tuple(filter(None, dict.fromkeys(caveats))))
+    caveats = filter(None, dict.fromkeys(warnings))
+    return AerComparison(tuple(rows), tuple(sampled), tuple(caveats))
 
 
 @dataclass
@@ -132,8 +157,8 @@ class _Reader(ABC):
 
     model: QRNN
     split: Split
-    spec: AerSpec
-    target: AerTarget
+    spec: SamplingSpec
+    target: SamplingTarget
     run: RunDirectory | None
     progress: Progress
     suffix: str
@@ -198,8 +223,9 @@ class _CircuitReader(_Reader):
             return np.unpackbits(saved["bits"], axis=-1, count=self.model.program.num_bits)
         bits = []
         with self.progress.stage(name, len(values)) as stage:
-            for start in range(0, len(values), _SAMPLES_PER_CALL):
-                part = values[start : start + _SAMPLES_PER_CALL]
+            step = self.target.rows_per_request or len(values)
+            for start in range(0, len(values), step):
+                part = values[start : start + step]
                 evaluator = ShotEvaluator(
                     self._compiled,
                     self.target.executor,
@@ -269,8 +295,9 @@ class _HostReader(_Reader):
         before, self.model.engine = self.model.engine, engine
         try:
             with self.progress.stage(name, len(inputs)) as stage, torch.no_grad():
-                for start in range(0, len(inputs), _SAMPLES_PER_CALL):
-                    part = torch.from_numpy(inputs[start : start + _SAMPLES_PER_CALL])
+                step = self.target.rows_per_request or len(inputs)
+                for start in range(0, len(inputs), step):
+                    part = torch.from_numpy(inputs[start : start + step])
                     parts.append(self.model.read(part).steps)
                     stage.advance(units=len(part))
         finally:

@@ -1,4 +1,4 @@
-"""Training with noisy Aer in the loop: the rehearsal of training on a device."""
+"""Training with shots in the loop: on a device, or on noisy Aer as its rehearsal."""
 
 from dataclasses import dataclass, replace
 
@@ -7,14 +7,14 @@ import torch
 from qrnn_qiskit.learning import QRNN, ShotEngine, StepDone, Trainer, TrainingSpec
 from qrnn_qiskit.studies.progress import Progress
 from qrnn_qiskit.studies.runs import RunDirectory
-from qrnn_qiskit.studies.spec import AerSpec, DeviceLoopSpec, JobSpec
-from qrnn_qiskit.studies.targets import build_noisy_target
+from qrnn_qiskit.studies.spec import DeviceLoopSpec, JobSpec, SamplingSpec
+from qrnn_qiskit.studies.targets import SamplingTarget
 from qrnn_qiskit.tasks import Split, Task
 
 
 @dataclass(frozen=True)
 class DeviceLoopResult:
-    """A few training steps with noisy Aer in the loop.
+    """A few training steps with shots in the loop.
 
     Attributes:
         losses: of each step's batch, as measured.
@@ -30,20 +30,25 @@ class DeviceLoopResult:
 
 
 def train_on_device(
-    spec: JobSpec, model: QRNN, task: Task, run: RunDirectory, progress: Progress
+    spec: JobSpec,
+    sampling: SamplingSpec,
+    target: SamplingTarget,
+    model: QRNN,
+    task: Task,
+    run: RunDirectory,
+    progress: Progress,
 ) -> tuple[DeviceLoopResult, QRNN]:
-    """A copy of the model after a few optimiser steps whose readouts come from noisy Aer.
+    """A copy of the model after a few optimiser steps whose readouts come from a target's shots.
 
     Checkpoints after each step: a resumed run takes the remaining ones.
 
-    Cost: `steps * batch_size * num_shots` shots on Aer, and what the gradient costs.
+    Cost: `steps * batch_size * num_shots` shots on the target, and what the gradient costs.
     """
-    assert spec.aer is not None
     assert spec.device_loop is not None
     loop = spec.device_loop
     tuned = spec.model.build_model(task, spec.training.seed)
     tuned.load_state_dict(model.state_dict())
-    tuned.engine = build_device_engine(spec.aer, loop)
+    tuned.engine = build_device_engine(target, sampling, loop)
     short = TrainingSpec(
         epochs=loop.steps,
         batch_size=loop.batch_size,
@@ -54,19 +59,19 @@ def train_on_device(
     )
     # Validation would cost shots: the loop takes its few steps out of one long epoch.
     trainer = Trainer(tuned, replace(task, train=_repeat(task.train, loop)), short)
-    checkpoint = f"device_loop-{spec.spec_id}.pt"
-    state = run.load_checkpoint(checkpoint, spec.spec_id)
+    checkpoint = f"device_loop-{spec.loop_id}.pt"
+    state = run.load_checkpoint(checkpoint, spec.loop_id)
     losses: list[float] = []
     if state is not None:
         losses = list(state.pop("losses"))
         trainer.load_state_dict(state)
-    with progress.stage(f"train on Aer {spec.aer.backend}", loop.steps, len(losses)) as stage:
+    with progress.stage(f"train on {target.label}", loop.steps, len(losses)) as stage:
         for event in trainer.run():
             if isinstance(event, StepDone):
                 losses.append(event.loss)
                 stage.advance(f"loss {event.loss:.3f}")
                 state = {**trainer.state_dict(), "losses": list(losses)}
-                run.save_checkpoint(checkpoint, spec.spec_id, state)
+                run.save_checkpoint(checkpoint, spec.loop_id, state)
     fits = tuned.engine.surrogates()
     bias = fits[-1].bias if fits else None
     result = DeviceLoopResult(
@@ -78,9 +83,10 @@ def train_on_device(
     return result, tuned
 
 
-def build_device_engine(aer: AerSpec, loop: DeviceLoopSpec) -> ShotEngine:
-    """Noisy Aer as the engine of a model that trains."""
-    target = build_noisy_target(aer)
+def build_device_engine(
+    target: SamplingTarget, sampling: SamplingSpec, loop: DeviceLoopSpec
+) -> ShotEngine:
+    """A target's shots as the engine of a model that trains."""
     return ShotEngine(
         target.executor,
         loop.num_shots,
@@ -89,8 +95,8 @@ def build_device_engine(aer: AerSpec, loop: DeviceLoopSpec) -> ShotEngine:
         gradient=loop.gradient,
         last_timesteps=loop.last_timesteps,
         num_directions=loop.num_directions,
-        calibration_shots=aer.calibration_shots,
-        seed=aer.seed,
+        calibration_shots=sampling.calibration_shots,
+        seed=sampling.seed,
     )
 
 

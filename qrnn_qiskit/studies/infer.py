@@ -3,21 +3,30 @@
 import csv
 import io
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from qrnn_qiskit.learning import evaluate_outputs, predict
-from qrnn_qiskit.studies.comparison import ComparisonRow, compare_on_aer
+from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.learning import QRNN, evaluate_outputs, predict
+from qrnn_qiskit.studies.comparison import (
+    AerComparison,
+    ComparisonRow,
+    compare_on_aer,
+    compare_on_targets,
+)
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
-from qrnn_qiskit.studies.spec import AerSpec, JobSpec
+from qrnn_qiskit.studies.runs import RunDirectory
+from qrnn_qiskit.studies.runtime_target import Forecast, JobLines, open_runtime_target
+from qrnn_qiskit.studies.spec import AerSpec, JobSpec, RuntimeSpec, SamplingSpec
 from qrnn_qiskit.studies.train import find_trained, load_trained, torch_threads
 from qrnn_qiskit.tasks import Split, Task
 
-EngineName = Literal["exact", "aer"]
+EngineName = Literal["exact", "aer", "runtime"]
 
 
 @dataclass(frozen=True)
@@ -43,18 +52,24 @@ def run_inference(
     run_path: Path | None = None,
     runs_root: Path = Path("runs"),
     progress: Progress | None = None,
+    confirm: Callable[[Forecast], bool] | None = None,
 ) -> InferResult:
     """Runs a trained model on the test split and writes its predictions.
 
     Args:
-        spec: the job; its [aer] section says how Aer runs.
-        engine: `exact`, or `aer` (ideal and noisy, raw and mitigated).
+        spec: the job; its [aer] section says how Aer runs, [runtime] how jobs do.
+        engine: `exact`, `aer` (ideal and noisy, raw and mitigated), or `runtime`: jobs of IBM
+            Quantum, kept in the run's ledger. Running it again sends nothing twice.
         run_path: the run whose weights are used; the newest run of this job unless given.
         runs_root: where runs are looked for.
         progress: where progress is shown.
+        confirm: asked with the forecast before the first job is sent; no stops with `InputError`.
 
     Raises:
-        InputError: if no trained run is found, or it is one of another task or model.
+        InputError: if no trained run is found, it is one of another task or model, or a job cannot
+            be run; the line says how to go on.
+
+    Cost: with `runtime` QPU time, as forecast.
     """
     start = time.monotonic()
     run = find_trained(spec, run_path, runs_root)
@@ -66,12 +81,17 @@ def run_inference(
         rows = (ComparisonRow.of("exact", "exact", evaluate_outputs(task, outputs, task.test)),)
         split, warnings = task.test, ()
     else:
-        aer = spec.aer or AerSpec()
+        sampling: SamplingSpec
         # With the training's threads: the last bits of angles decide whether a record is used.
         with torch_threads(trained.training.num_threads):
-            comparison = compare_on_aer(model, task, aer, run, progress or SilentProgress())
+            if engine == "aer":
+                sampling = spec.aer or AerSpec()
+                comparison = compare_on_aer(model, task, sampling, run, progress)
+            else:
+                sampling = spec.runtime or RuntimeSpec()
+                comparison = _run_jobs(spec.name, model, task, sampling, run, progress, confirm)
         rows, warnings = comparison.rows, comparison.warnings
-        split = task.test.head(aer.num_samples)
+        split = task.test.head(sampling.num_samples)
         with torch.no_grad():
             outputs = model.answer(comparison.sampled[-1].readouts).double().numpy()
     name = f"predictions-{engine}.csv"
@@ -84,6 +104,32 @@ def run_inference(
         warnings=warnings,
         wall_seconds=time.monotonic() - start,
     )
+
+
+def _run_jobs(
+    name: str,
+    model: QRNN,
+    task: Task,
+    spec: RuntimeSpec,
+    run: RunDirectory,
+    progress: Progress | None,
+    confirm: Callable[[Forecast], bool] | None,
+) -> AerComparison:
+    progress = progress or SilentProgress()
+    say = JobLines(progress)
+    with open_runtime_target(spec, run.path, {"name": name, "study": "infer"}, say) as target:
+        forecast = target.forecast(model.program, spec)
+        if confirm is not None and not confirm(forecast):
+            raise InputError("runtime: must be confirmed, got no; nothing was sent")
+        mitigations = dict.fromkeys(("none", *spec.mitigations))
+        found = compare_on_targets(
+            model, task, spec, [(target.sampling, tuple(mitigations))], run, progress
+        )
+        spent = target.executor.spent_seconds()
+    billed = (
+        f"forecast {forecast.qpu_seconds:.1f} QPU seconds, {spent:.1f} of this run's ledger used"
+    )
+    return replace(found, warnings=(billed, *found.warnings))
 
 
 def _predictions_csv(task: Task, outputs: np.ndarray, split: Split) -> str:

@@ -114,12 +114,12 @@ class ModelSpec(BaseModel):
         return self.model_copy(update={"loop": "open"})
 
 
-class AerSpec(BaseModel):
-    """How trained models run on Aer."""
+class SamplingSpec(BaseModel):
+    """How a trained model's samples are run as shots."""
 
     model_config = STRICT
 
-    backend: str = Field("fake_boston", description="device snapshot whose noise is used")
+    backend: str = Field("fake_boston", description="fake backend, stored snapshot or ibm_*")
     num_samples: int = Field(100, ge=1, description="test samples, from the first on")
     num_shots: int = Field(500, ge=1, description="of each sample and final basis")
     mitigations: tuple[Mitigation, ...] = Field(
@@ -129,7 +129,6 @@ class AerSpec(BaseModel):
     profile: str | None = Field(
         None, description="transpile profile, a name or a .toml file; made for the backend if none"
     )
-    device: Literal["CPU", "GPU"] = Field("CPU", description="where Aer simulates")
     seed: int = Field(0, ge=0, lt=2**32, description="of shots")
 
     _check_profile = field_validator("profile")(check_profile)
@@ -137,18 +136,35 @@ class AerSpec(BaseModel):
     @property
     def record_id(self) -> str:
         """Content id of what decides a record, beside the angles: not how it is read."""
-        settings = self.model_dump(mode="json", exclude={"mitigations"})
+        unread = {"mitigations", "mode", "max_qpu_seconds"}
+        settings = self.model_dump(mode="json", exclude=unread)
         if self.profile is not None:
             # What the profile says, not what it is called: a file may change.
             settings["profile"] = load_profile(self.profile).profile_id
         return content_id(settings, _ID_DIGITS)
 
 
+class AerSpec(SamplingSpec):
+    """How trained models run on Aer, with the noise of a device snapshot."""
+
+    device: Literal["CPU", "GPU"] = Field("CPU", description="where Aer simulates")
+
+
+class RuntimeSpec(SamplingSpec):
+    """How trained models run as jobs: on IBM Quantum, or locally where the backend is no ibm_*."""
+
+    mode: Literal["auto", "session", "batch", "job"] = Field(
+        "auto", description="of submission; auto is by plan: job on the open one, else session"
+    )
+    max_qpu_seconds: float | None = Field(None, gt=0, description="budget of all jobs of a run")
+
+
 class DeviceLoopSpec(BaseModel):
-    """A few training steps with noisy Aer in the loop, after training."""
+    """A few training steps with noisy Aer, or a device, in the loop, after training."""
 
     model_config = STRICT
 
+    on: Literal["aer", "runtime"] = Field("aer", description="where: as [aer] or [runtime] says")
     steps: int = Field(4, ge=1, description="optimiser steps")
     batch_size: int = Field(16, ge=1, description="sequences per step")
     num_shots: int = Field(500, ge=1, description="of each sequence and final basis")
@@ -170,15 +186,17 @@ class JobSpec(BaseModel):
     training: TrainingSpec = TrainingSpec()
     noise: NoiseSpec | None = Field(None, description="device that the model is trained for")
     aer: AerSpec | None = Field(None, description="comparison on Aer after training")
+    runtime: RuntimeSpec | None = Field(None, description="inference as jobs of IBM Quantum")
     device_loop: DeviceLoopSpec | None = Field(None, description="training with Aer in the loop")
     noise_study: NoiseStudySpec = NoiseStudySpec()
     control: bool = Field(True, description="train the same model with its feedback cut, too")
 
     @model_validator(mode="after")
     def _check_sections(self) -> "JobSpec":
-        if self.device_loop is not None and self.aer is None:
+        if self.device_loop is not None and getattr(self, self.device_loop.on) is None:
             raise InputError(
-                "device_loop: must come with a section [aer], got none; it names the backend"
+                f"device_loop: must come with a section [{self.device_loop.on}], got none; it "
+                "names the backend"
             )
         if self.noise_study.max_shots is not None and self.model.loop == "host":
             raise InputError(
@@ -187,6 +205,12 @@ class JobSpec(BaseModel):
                 "cannot be added"
             )
         return self
+
+    def on_device(self, backend: str) -> "JobSpec":
+        """The same job whose inference, and device loop, run as jobs on a backend."""
+        runtime = (self.runtime or RuntimeSpec()).model_copy(update={"backend": backend})
+        loop = (self.device_loop or DeviceLoopSpec()).model_copy(update={"on": "runtime"})
+        return self.model_copy(update={"runtime": runtime, "device_loop": loop})
 
     @property
     def spec_id(self) -> str:
@@ -202,6 +226,15 @@ class JobSpec(BaseModel):
             if self.noise.profile is not None:
                 settings["noise"]["profile"] = load_profile(self.noise.profile).profile_id
         return content_id(settings, _ID_DIGITS)
+
+    @property
+    def loop_id(self) -> str:
+        """Content id of what decides the weights after the device loop; a budget does not."""
+        settings = self.model_dump(mode="json", include={"device_loop", "aer", "runtime"})
+        if settings["runtime"] is not None:
+            for key in ("mode", "max_qpu_seconds"):
+                del settings["runtime"][key]
+        return content_id({"training": self.training_id, **settings}, _ID_DIGITS)
 
     @property
     def has_control(self) -> bool:

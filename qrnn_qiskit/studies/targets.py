@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from qrnn_qiskit.compiling import CompiledProgram, compile_logical
 from qrnn_qiskit.devices import NoiseFactors, scale_noise
@@ -9,13 +10,13 @@ from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, Executor, noise_for
 from qrnn_qiskit.learning.noisy_engine import NoisyExactEngine
 from qrnn_qiskit.program import SequenceProgram
-from qrnn_qiskit.studies.device import open_device
+from qrnn_qiskit.studies.device import CompilerDevice, open_device
 from qrnn_qiskit.studies.noise_spec import NoiseSpec
 from qrnn_qiskit.studies.spec import AerSpec
 
 
 @dataclass(frozen=True)
-class AerTarget:
+class SamplingTarget:
     """An executor, the compiler that fits it, and what the reader of its numbers must know.
 
     Attributes:
@@ -25,6 +26,8 @@ class AerTarget:
         is_noisy: whether there are readout errors to mitigate.
         remarks: values of the device that were missing or absurd, and what was taken instead, for
             the qubits that a program is compiled to.
+        rows_per_request: samples run between two signs of progress; all at once if None. Results
+            depend on it by their seeds only.
     """
 
     label: str
@@ -32,15 +35,16 @@ class AerTarget:
     compile_program: Callable[[SequenceProgram], CompiledProgram]
     is_noisy: bool
     remarks: Callable[[SequenceProgram], tuple[str, ...]] = lambda program: ()
+    rows_per_request: int | None = 20
 
 
-def build_ideal_target(spec: AerSpec) -> AerTarget:
+def build_ideal_target(spec: AerSpec) -> SamplingTarget:
     """Aer without noise, on the logical circuit."""
     executor = AerExecutor(device=spec.device)
-    return AerTarget("Aer ideal", executor, compile_logical, is_noisy=False)
+    return SamplingTarget("Aer ideal", executor, compile_logical, is_noisy=False)
 
 
-def build_noisy_target(spec: AerSpec) -> AerTarget:
+def build_noisy_target(spec: AerSpec) -> SamplingTarget:
     """Aer with a device's errors, waiting included, on the circuit compiled for it.
 
     Example:
@@ -53,12 +57,15 @@ def build_noisy_target(spec: AerSpec) -> AerTarget:
         idling=device.schedule,
         device=spec.device,
     )
+    return SamplingTarget(
+        f"Aer {spec.backend}", executor, device.compile, True, partial(read_remarks, device)
+    )
 
-    def remarks(program: SequenceProgram) -> tuple[str, ...]:
-        found = noise_for(device.compile(program), device.backend).remarks
-        return tuple(f"{device.target.name}, {remark}" for remark in found)
 
-    return AerTarget(f"Aer {spec.backend}", executor, device.compile, True, remarks)
+def read_remarks(device: CompilerDevice, program: SequenceProgram) -> tuple[str, ...]:
+    """Values of the qubits that a program is compiled to which were missing or absurd."""
+    found = noise_for(device.compile(program), device.backend).remarks
+    return tuple(f"{device.target.name}, {remark}" for remark in found)
 
 
 def build_noisy_engine(spec: NoiseSpec) -> NoisyExactEngine:

@@ -3,7 +3,7 @@
 import csv
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,13 +26,20 @@ from qrnn_qiskit.studies.comparison import (
     ComparisonRow,
     Sampled,
     compare_on_aer,
+    compare_on_targets,
 )
 from qrnn_qiskit.studies.device_loop import DeviceLoopResult, train_on_device
 from qrnn_qiskit.studies.noise_spec import NoiseSpec
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
-from qrnn_qiskit.studies.spec import AerSpec, JobSpec
-from qrnn_qiskit.studies.targets import build_noisy_engine, check_target
+from qrnn_qiskit.studies.runtime_target import Forecast, JobLines, open_runtime_target
+from qrnn_qiskit.studies.spec import AerSpec, JobSpec, SamplingSpec
+from qrnn_qiskit.studies.targets import (
+    SamplingTarget,
+    build_noisy_engine,
+    build_noisy_target,
+    check_target,
+)
 from qrnn_qiskit.tasks import Task
 
 # A step of the exact engine takes milliseconds, one of a device seconds: save by the clock.
@@ -68,6 +75,7 @@ def run_training(
     runs_root: Path = Path("runs"),
     resume: bool = False,
     progress: Progress | None = None,
+    confirm: Callable[[Forecast], bool] | None = None,
 ) -> TrainResult:
     """Trains a job's model and reports how it does on every engine that the spec names.
 
@@ -76,15 +84,25 @@ def run_training(
         runs_root: where the run directory is made.
         resume: continue the newest run of this spec from its last checkpoint.
         progress: where progress is shown.
+        confirm: asked with the forecast before the first job of a device is sent.
 
     Raises:
-        InputError: if the spec does not fit its task, or there is nothing to resume.
+        InputError: if the spec does not fit its task, there is nothing to resume, or a job cannot
+            be run; the line says how to go on.
+
+    Cost: with `[device_loop] on = "runtime"` QPU time, as forecast.
     """
     with torch_threads(spec.training.num_threads):
-        return _run_training(spec, runs_root, resume, progress or SilentProgress())
+        return _run_training(spec, runs_root, resume, progress or SilentProgress(), confirm)
 
 
-def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progress) -> TrainResult:
+def _run_training(
+    spec: JobSpec,
+    runs_root: Path,
+    resume: bool,
+    progress: Progress,
+    confirm: Callable[[Forecast], bool] | None,
+) -> TrainResult:
     start = time.monotonic()
     task = spec.task.load()
     model = spec.model.build_model(task, spec.training.seed)
@@ -107,13 +125,9 @@ def _run_training(spec: JobSpec, runs_root: Path, resume: bool, progress: Progre
         comparison = compare_on_aer(model, task, spec.aer, run, progress)
         rows += comparison.rows
     figures = _draw(run, model, task, history, comparison, spec.aer)
-    if spec.aer is not None and spec.device_loop is not None:
-        loop_result, tuned = train_on_device(spec, model, task, run, progress)
-        suffix = f", {spec.device_loop.steps} steps in the loop"
-        mitigation = spec.device_loop.mitigation
-        again = spec.aer.model_copy(update={"mitigations": (mitigation,)})
-        after = compare_on_aer(tuned, task, again, run, progress, suffix, ideal=False)
-        rows.append(after.rows[-1])
+    if spec.device_loop is not None:
+        loop_result, row = _run_device_loop(spec, model, task, run, progress, confirm)
+        rows.append(row)
     if spec.noise is not None:
         rows += _noise_rows(spec, spec.noise, model, task, run, progress)
     if spec.has_control:
@@ -289,6 +303,56 @@ def _control_row(spec: JobSpec, task: Task, run: RunDirectory, progress: Progres
     control = spec.model.cut().build_model(task, spec.training.seed)
     _train(spec, control, task, run, progress, "control", "with the feedback cut")
     return ComparisonRow.of("feedback cut", "control", evaluate_model(control, task, task.test))
+
+
+def _run_device_loop(
+    spec: JobSpec,
+    model: QRNN,
+    task: Task,
+    run: RunDirectory,
+    progress: Progress,
+    confirm: Callable[[Forecast], bool] | None,
+) -> tuple[DeviceLoopResult, ComparisonRow]:
+    """Steps with shots in the loop, and how the model does on the same target after them."""
+    loop = spec.device_loop
+    assert loop is not None
+    with _open_loop_target(spec, model, run, progress, confirm) as (target, sampling):
+        result, tuned = train_on_device(spec, sampling, target, model, task, run, progress)
+        again = sampling.model_copy(update={"mitigations": (loop.mitigation,)})
+        mitigations = tuple(dict.fromkeys(("none", loop.mitigation)))
+        suffix = f", {loop.steps} steps in the loop"
+        after = compare_on_targets(
+            tuned, task, again, [(target, mitigations)], run, progress, suffix
+        )
+    return result, after.rows[-1]
+
+
+@contextmanager
+def _open_loop_target(
+    spec: JobSpec,
+    model: QRNN,
+    run: RunDirectory,
+    progress: Progress,
+    confirm: Callable[[Forecast], bool] | None,
+) -> Iterator[tuple[SamplingTarget, SamplingSpec]]:
+    loop = spec.device_loop
+    assert loop is not None
+    if loop.on == "aer":
+        assert spec.aer is not None
+        yield build_noisy_target(spec.aer), spec.aer
+        return
+    assert spec.runtime is not None
+    labels = {"name": spec.name, "study": "train"}
+    with open_runtime_target(spec.runtime, run.path, labels, JobLines(progress)) as target:
+        forecast = target.forecast_training(model.program, spec.runtime, loop)
+        if confirm is not None and not confirm(forecast):
+            raise InputError("runtime: must be confirmed, got no; nothing was sent")
+        yield target.sampling, spec.runtime
+        spent = target.executor.spent_seconds()
+        progress.say(
+            f"forecast {forecast.qpu_seconds:.1f} QPU seconds, {spent:.1f} of this run's ledger "
+            "used"
+        )
 
 
 def _noise_rows(

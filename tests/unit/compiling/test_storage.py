@@ -69,7 +69,7 @@ def slots_of(rng, compiled):
 
 def assert_equal(found, expected):
     assert found.circuit == expected.circuit
-    assert export._qasm_text(found.circuit) == export._qasm_text(expected.circuit)
+    assert export.qasm_text(found.circuit) == export.qasm_text(expected.circuit)
     for step, other in zip(
         walk_instructions(found.circuit), walk_instructions(expected.circuit), strict=True
     ):

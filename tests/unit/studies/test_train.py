@@ -86,8 +86,8 @@ def test_rows_are_numbers_of_the_trained_model(trained_feedforward):
 
 def test_the_device_loop_moved_a_copy_of_the_weights(trained_feedforward):
     base = weights_in(trained_feedforward.run)
-    name = f"device_loop-{SPEC.spec_id}.pt"
-    tuned = weights_in(trained_feedforward.run, name, SPEC.spec_id)
+    name = f"device_loop-{SPEC.loop_id}.pt"
+    tuned = weights_in(trained_feedforward.run, name, SPEC.loop_id)
     for key, value in base.items():
         assert not torch.equal(tuned[key], value), key
         # Two steps of Adam: at most about twice the learning rate each.

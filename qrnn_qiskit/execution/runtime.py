@@ -1,0 +1,493 @@
+"""Requests as jobs of a remote service, of which no crash, fault or restart makes two or none."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qrnn_qiskit.analysis import PreflightReport
+from qrnn_qiskit.devices.limits import HardwareLimits
+from qrnn_qiskit.errors import InputError, require
+from qrnn_qiskit.execution.contract import RunRequest, RunResult
+from qrnn_qiskit.execution.ledger import Ledger
+from qrnn_qiskit.execution.ledger_records import JobRecord
+from qrnn_qiskit.execution.pacing import (
+    Backoff,
+    DeadlineExceeded,
+    RateLimiter,
+    Verdict,
+    call_with_deadline,
+    retry,
+)
+from qrnn_qiskit.execution.runtime_jobs import (
+    AmbiguousJobError,
+    BudgetReached,
+    JobClient,
+    JobError,
+    JobOrder,
+    JobState,
+)
+from qrnn_qiskit.execution.runtime_parts import JobDevice, Part, RequestSplitter
+
+_RESUME = "run the same again: what is done or under way is taken up, nothing is sent twice"
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a service may take.
+
+    Attributes:
+        poll: between questions after a job's status.
+        faults: between tries of a call that failed.
+        max_tries: of a call that changes something.
+        max_reads: of a call that only asks.
+        settle_seconds: for which a job that may have been accepted is looked for, because it may
+            be listed late, before it is sent again.
+        watchdog_seconds: after which a job that is not final is no longer waited for; it stays in
+            its queue, and running the request again goes on waiting.
+    """
+
+    poll: Backoff = field(default_factory=lambda: Backoff(0.5, 1.5, 60.0, 0.2))
+    faults: Backoff = field(default_factory=Backoff)
+    max_tries: int = 8
+    max_reads: int = 40
+    settle_seconds: float = 20.0
+    watchdog_seconds: float = 7 * 86_400.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_tries", "max_reads"):
+            require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name),
+                    "allow one or more")  # fmt: skip
+        require(self.settle_seconds >= 0, "settle_seconds", "must not be negative",
+                self.settle_seconds, "use 20 seconds")  # fmt: skip
+        require(self.watchdog_seconds > 0, "watchdog_seconds", "must be positive",
+                self.watchdog_seconds, "use a day, 86400")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """What has just become known of a job.
+
+    Attributes:
+        part: number of the job in its request, from 1.
+        num_parts: jobs of the request.
+        state: `planned`, `submitting`, `queued`, `running`, `done`, `failed`, `cancelled`, `lost`,
+            `waiting` after a fault, or `from ledger` where a result was there already.
+        job_id: the service's, once it is known.
+        detail: in a few words, often empty.
+    """
+
+    part: int
+    num_parts: int
+    state: str
+    job_id: str | None = None
+    detail: str = ""
+
+
+class RuntimeExecutor:
+    """Runs requests as jobs of a service, each of them once.
+
+    A request is checked, split into jobs and noted in the ledger before anything is sent. Running
+    the same request again, in this process or after a crash, takes up what is under way and
+    answers from the ledger what is done. A request is the same if circuit, bound values, shots,
+    seed, backend and limits are: for fresh shots of the same rows use another seed.
+
+    Args:
+        client: the service.
+        ledger: of this run; only one request is run at a time with it.
+        device: that requests are compiled for.
+        max_qpu_seconds: budget of all jobs in the ledger together.
+        limits: by which requests are checked and split.
+        max_execution_seconds: after which the service is to cancel a job.
+        labels: plain JSON values kept with each job; `name` is that of the run.
+        patience: how long the service may take.
+        on_progress: told what becomes known of each job.
+        clock: seconds since 1970.
+        sleep: waits.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from qrnn_qiskit.compiling import compile_program, load_profile
+        >>> from qrnn_qiskit.devices import load_fake_backend, read_target
+        >>> from qrnn_qiskit.execution import AerExecutor
+        >>> from qrnn_qiskit.execution.local_client import LocalClient
+        >>> from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
+        >>> from types import SimpleNamespace
+        >>> from qrnn_qiskit.analysis import schedule_compiled
+        >>> target, profile = read_target(load_fake_backend("fake_boston")), load_profile("heron")
+        >>> device = SimpleNamespace(
+        ...     target=target, schedule=lambda each: schedule_compiled(each, target, profile)
+        ... )
+        >>> program = SequenceProgram(CellSpec(Ansatz("line", 2), (Readout("Z", 0),)), 1)
+        >>> compiled = compile_program(program, target, profile)
+        >>> request = RunRequest(compiled, np.ones((1, program.slots.num_slots)), 100, seed=7)
+        >>> with TemporaryDirectory() as folder, Ledger(Path(folder) / "jobs.db") as ledger:
+        ...     client = LocalClient(AerExecutor(), "fake_boston")
+        ...     executor = RuntimeExecutor(client, ledger, device)
+        ...     bits = executor.run(request).bits
+        >>> bool((bits == AerExecutor().run(request).bits).all())
+        True
+    """
+
+    def __init__(
+        self,
+        client: JobClient,
+        ledger: Ledger,
+        device: JobDevice,
+        *,
+        max_qpu_seconds: float | None = None,
+        limits: HardwareLimits | None = None,
+        max_execution_seconds: int | None = None,
+        labels: Mapping[str, object] | None = None,
+        patience: Patience | None = None,
+        on_progress: Callable[[JobProgress], object] | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        require(max_qpu_seconds is None or max_qpu_seconds > 0, "max_qpu_seconds",
+                "must be positive", max_qpu_seconds, "leave it out for no budget")  # fmt: skip
+        limits = limits or HardwareLimits()
+        self._client = client
+        self._ledger = ledger
+        self._max_qpu_seconds = max_qpu_seconds
+        self._patience = patience or Patience()
+        self._on_progress = on_progress
+        self._clock = clock
+        self._sleep = sleep
+        self._splitter = RequestSplitter(
+            client.name, device, limits, max_execution_seconds, dict(labels or {})
+        )
+        # A simulation in this process has no limit to keep.
+        self._limiter = None if client.call_seconds is None else RateLimiter(
+            limits.posts_per_minute, calls=ledger, clock=clock, sleep=sleep
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """`runtime`, with the backend."""
+        return f"runtime({self._client.name})"
+
+    def check(self, request: RunRequest) -> PreflightReport:
+        """The pre-flight check of a request; nothing is sent."""
+        return self._splitter.check(request)
+
+    def forecast(self, request: RunRequest) -> tuple[int, float]:
+        """Jobs and QPU seconds of a request, of which the ledger may hold some already.
+
+        Raises:
+            InputError: if a rule of the pre-flight check fails.
+        """
+        report = self.check(request)
+        report.require_passed()
+        return report.num_jobs, report.qpu_seconds
+
+    def spent_seconds(self) -> float:
+        """QPU seconds of all jobs in the ledger: billed, or forecast where no bill is known yet."""
+        open_seconds = sum(
+            record.intent.forecast_seconds
+            for record in self._ledger.records()
+            if record.usage_seconds is None and _may_cost(record)
+        )
+        return self._ledger.total_usage() + open_seconds
+
+    def run(self, request: RunRequest) -> RunResult:
+        """See `Executor.run`.
+
+        Cost: QPU time, see `forecast`; none for jobs whose results are in the ledger.
+
+        Raises:
+            BudgetReached: if the budget does not cover what would have to be sent.
+            InputError: if a rule of the pre-flight check fails, the service refuses a job, a job
+                fails or is cancelled, or the service is not to be reached for long. The line says
+                how to go on.
+        """
+        start = time.monotonic()
+        parts = self._splitter.split(request)
+        try:
+            fresh = [part for part in parts if self._is_to_be_sent(part)]
+            self._require_budget(fresh)
+            for part in fresh:
+                self._submit(part)
+            shape = (request.num_rows, request.num_shots, request.compiled.circuit.num_clbits)
+            bits = np.empty(shape, dtype=np.uint8)
+            for part in parts:
+                shots = slice(part.split.first_shot, part.split.first_shot + part.split.num_shots)
+                bits[part.split.rows, shots] = self._collect(part)
+        except (JobError, DeadlineExceeded) as error:
+            raise InputError(f"runtime: {error}; {_RESUME}") from error
+        return RunResult(bits, self.name, time.monotonic() - start)
+
+    # --- before anything is sent ------------------------------------------------------------------
+
+    def _is_to_be_sent(self, part: Part) -> bool:
+        """Whether a job has to be sent, or looked for, as far as the ledger knows."""
+        record = self._ledger.plan(part.intent)
+        if record.state in ("failed", "cancelled"):
+            if record.job_id is None and record.maybe_sent:
+                job_id = self._look_up(record.tag)
+                if job_id is not None:
+                    record = self._ledger.record_job(part.intent_id, job_id)
+            if record.state in ("failed", "cancelled"):
+                record = self._ledger.retry(part.intent_id)
+        self._tell(part, "from ledger" if record.state == "done" else record.state, record.job_id)
+        return record.state in ("planned", "submitting")
+
+    def _require_budget(self, parts: list[Part]) -> None:
+        if self._max_qpu_seconds is None or not parts:
+            return
+        # Of jobs whose submission is in doubt the forecast counts as spent.
+        needed = sum(
+            part.intent.forecast_seconds
+            for part in parts
+            if not _may_cost(self._ledger.get(part.intent_id))
+        )
+        spent = self.spent_seconds()
+        if spent + needed > self._max_qpu_seconds:
+            raise BudgetReached(
+                f"max_qpu_seconds: must cover the next {len(parts)} jobs, got "
+                f"{self._max_qpu_seconds:g} s of which {spent:.4g} s are used or under way and "
+                f"{needed:.4g} s would follow; raise it and run again, or take fewer shots"
+            )
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def _submit(self, part: Part) -> None:
+        """Sends a job, or finds out which one was sent already; its id is in the ledger then."""
+        if not self._claim(part):
+            return
+        record = self._ledger.get(part.intent_id)
+        self._tell(part, "submitting")
+        order = part.build_order(record.tag)
+        is_in_doubt = record.maybe_sent
+
+        def send() -> str:
+            # An answer to an earlier try may have come meanwhile.
+            known = self._ledger.get(part.intent_id).job_id
+            if known is not None:
+                return known
+            if self._limiter is not None:
+                self._limiter.wait()
+            return self._call(
+                lambda: self._client.submit(order),
+                late=lambda job_id: self._note_late(part, job_id),
+            )
+
+        def judge(error: Exception) -> Verdict:
+            nonlocal is_in_doubt
+            verdict = _judge(error, "ambiguous")
+            is_in_doubt = is_in_doubt or verdict == "ambiguous"
+            return verdict
+
+        try:
+            job_id = self._look_up(record.tag) if record.maybe_sent else None
+            job_id = job_id or retry(
+                send,
+                judge,
+                recover=lambda: self._look_up(record.tag),
+                backoff=self._patience.faults,
+                max_tries=self._patience.max_tries,
+                sleep=self._sleep,
+                on_wait=lambda error, seconds: self._tell_fault(part, error, seconds),
+            )
+        except Exception:
+            self._ledger.release(part.intent_id, sent=is_in_doubt)
+            raise
+        # A crash before this line leaves a job that is found by its tag.
+        try:
+            self._ledger.record_job(part.intent_id, job_id)
+        except InputError:
+            known = self._ledger.get(part.intent_id).job_id
+            if known in (None, job_id):
+                raise
+            # It came just now, as the answer to an earlier try: this one is a second job.
+            self._cancel(job_id)
+            job_id = known
+        self._tell(part, "queued", job_id)
+
+    def _claim(self, part: Part) -> bool:
+        """Whether it is for us to send; waits while another process is sending the same job."""
+        deadline = self._clock() + self._patience.watchdog_seconds
+        num_tries = 0
+        while not self._ledger.begin_submission(part.intent_id):
+            if self._ledger.get(part.intent_id).state != "submitting":
+                return False
+            if self._clock() > deadline:
+                raise JobError("another process keeps sending the same job")
+            self._sleep(self._patience.poll.seconds(num_tries))
+            num_tries += 1
+        return True
+
+    def _look_up(self, tag: str) -> str | None:
+        """The job with a tag; None if there is none, also after some time.
+
+        Of several jobs, which another client's repeated POST may have made, the first one counts;
+        the others are cancelled before they cost more.
+        """
+        deadline = self._clock() + self._patience.settle_seconds
+        num_tries = 0
+        while True:
+            found = self._ask(lambda: self._client.find(tag))
+            if found:
+                for extra in found[1:]:
+                    self._cancel(extra)
+                return found[0]
+            left = deadline - self._clock()
+            if left <= 0:
+                return None
+            self._sleep(min(left, self._patience.poll.seconds(num_tries)))
+            num_tries += 1
+
+    def _note_late(self, part: Part, job_id: str) -> None:
+        """An answer to a submission that was given up: recorded, or cancelled if it is a second."""
+        try:
+            self._ledger.record_job(part.intent_id, job_id)
+        except Exception:  # in a thread that nobody listens to
+            self._cancel(job_id)
+
+    def _cancel(self, job_id: str) -> None:
+        """As far as the service lets us: a job that cannot be cancelled is none of our errors."""
+        try:
+            self._call(lambda: self._client.cancel(job_id))
+        except (JobError, InputError, DeadlineExceeded):
+            return
+
+    # --- waiting and fetching ---------------------------------------------------------------------
+
+    def _collect(self, part: Part) -> NDArray[np.uint8]:
+        """The bits of a job that was sent."""
+        for _ in range(self._patience.max_tries):
+            record = self._ledger.get(part.intent_id)
+            if record.state in ("planned", "submitting"):
+                # Another process gave its submission up.
+                self._submit(part)
+                continue
+            if record.state == "done":
+                return self._read_ledger(part, record)
+            if record.state != "submitted" or record.job_id is None:
+                raise self._failure(part, record, record.error or "")
+            state = self._wait(part, record.job_id)
+            if state.status == "done":
+                return self._fetch(part, record.job_id, part.build_order(record.tag))
+            usage = self._usage(record.job_id)
+            if state.status == "lost":
+                self._ledger.record_failure(part.intent_id, state.reason, usage)
+                self._ledger.retry(part.intent_id)
+                continue
+            if state.status == "cancelled":
+                record = self._ledger.record_cancelled(part.intent_id, usage)
+            else:
+                record = self._ledger.record_failure(part.intent_id, state.reason, usage)
+            raise self._failure(part, record, state.reason)
+        raise JobError(f"job {part.number} of {part.num_parts} was lost again and again")
+
+    def _wait(self, part: Part, job_id: str) -> JobState:
+        deadline = self._clock() + self._patience.watchdog_seconds
+        num_tries = 0
+        heard = None
+        while True:
+            state = self._ask(lambda: self._client.status(job_id), part)
+            if state.status != heard:
+                heard = state.status
+                self._ledger.record_status(part.intent_id, state.status)
+                self._tell(part, state.status, job_id, state.reason)
+            if state.is_final:
+                return state
+            left = deadline - self._clock()
+            if left <= 0:
+                raise JobError(
+                    f"job {job_id} must end within {self._patience.watchdog_seconds:g} s, is "
+                    f"{state.status}; it was not cancelled"
+                )
+            self._sleep(min(left, self._patience.poll.seconds(num_tries)))
+            num_tries += 1
+
+    def _fetch(self, part: Part, job_id: str, order: JobOrder) -> NDArray[np.uint8]:
+        """The bits of a job that is done, once they are safe in the ledger."""
+
+        def fetch() -> tuple[str, NDArray[np.uint8]]:
+            text = self._call(lambda: self._client.result_text(job_id))
+            try:
+                return text, self._client.decode_result(text, order)
+            except ValueError as error:
+                raise JobError(f"the result of job {job_id} is unreadable, {error}") from None
+
+        text, bits = self._repeat(fetch, part, self._patience.max_tries)
+        self._ledger.record_result(part.intent_id, text, self._usage(job_id))
+        return bits
+
+    def _read_ledger(self, part: Part, record: JobRecord) -> NDArray[np.uint8]:
+        text = self._ledger.result(part.intent_id)
+        try:
+            return self._client.decode_result(text or "", part.build_order(record.tag))
+        except ValueError as error:
+            raise InputError(
+                f"{self._ledger.path}: must hold a readable result of job {record.job_id}, got "
+                f"{error}; use the version of this package that wrote it"
+            ) from None
+
+    def _usage(self, job_id: str) -> float | None:
+        """What a final job was billed; None if the service has not settled it, or does not say."""
+        try:
+            return self._call(lambda: self._client.usage_seconds(job_id))
+        except (JobError, InputError, DeadlineExceeded):
+            return None
+
+    def _failure(self, part: Part, record: JobRecord, reason: str) -> InputError:
+        verb = "was cancelled" if record.state == "cancelled" else "failed"
+        usage = "" if record.usage_seconds is None else f", {record.usage_seconds:g} s were billed"
+        return InputError(
+            f"runtime: job {record.job_id} ({part.number} of {part.num_parts}, tag {record.tag}) "
+            f"must end well, got: {verb}{': ' if reason else ''}{reason}{usage}; run the same "
+            "again: this job is sent anew, the others are kept"
+        )
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def _call(
+        self, call: Callable[[], _Answer], late: Callable[[_Answer], object] | None = None
+    ) -> _Answer:
+        """A call that does not hang for ever."""
+        seconds = self._client.call_seconds
+        return call() if seconds is None else call_with_deadline(call, seconds, late=late)
+
+    def _ask(self, call: Callable[[], _Answer], part: Part | None = None) -> _Answer:
+        """A question, asked again after faults."""
+        return self._repeat(lambda: self._call(call), part, self._patience.max_reads)
+
+    def _repeat(self, call: Callable[[], _Answer], part: Part | None, tries: int) -> _Answer:
+        return retry(
+            call,
+            lambda error: _judge(error, "retry"),
+            backoff=self._patience.faults,
+            max_tries=tries,
+            sleep=self._sleep,
+            on_wait=lambda error, seconds: self._tell_fault(part, error, seconds),
+        )
+
+    def _tell(self, part: Part, state: str, job_id: str | None = None, detail: str = "") -> None:
+        if self._on_progress is not None:
+            self._on_progress(JobProgress(part.number, part.num_parts, state, job_id, detail))
+
+    def _tell_fault(self, part: Part | None, error: Exception, seconds: float) -> None:
+        if part is not None:
+            self._tell(part, "waiting", detail=f"{error}; again in {seconds:.0f} s")
+
+
+def _judge(error: Exception, hanging: Verdict) -> Verdict:
+    """What an error says of a call; one that hangs says more of some calls than of others."""
+    if isinstance(error, AmbiguousJobError):
+        return "ambiguous"
+    if isinstance(error, DeadlineExceeded):
+        return hanging
+    return "retry" if isinstance(error, JobError) else "fatal"
+
+
+def _may_cost(record: JobRecord) -> bool:
+    """Whether there is, or may be, a job."""
+    return record.job_id is not None or record.maybe_sent or record.state == "submitting"

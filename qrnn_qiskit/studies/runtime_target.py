@@ -1,0 +1,196 @@
+"""Where inference runs as jobs: a device of IBM Quantum, or the same path on this machine."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qrnn_qiskit.execution import AerExecutor, RunRequest, noise_for
+from qrnn_qiskit.execution.ledger import Ledger
+from qrnn_qiskit.execution.local_client import LocalClient
+from qrnn_qiskit.execution.runtime import JobProgress, RuntimeExecutor
+from qrnn_qiskit.execution.runtime_client import RuntimeClient
+from qrnn_qiskit.execution.runtime_jobs import JobClient
+from qrnn_qiskit.program import SequenceProgram
+from qrnn_qiskit.studies.device import CompilerDevice, open_device
+from qrnn_qiskit.studies.progress import Progress
+from qrnn_qiskit.studies.spec import DeviceLoopSpec, RuntimeSpec
+from qrnn_qiskit.studies.targets import SamplingTarget, read_remarks
+
+LEDGER_NAME = "ledger.sqlite"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What inference will send and take, before anything is sent.
+
+    Attributes:
+        backend: where.
+        mode: session, batch, job or local.
+        num_jobs: submissions.
+        num_rows: of angles.
+        num_executions: rows times shots.
+        qpu_seconds: by IBM's published formula; a local run takes none.
+    """
+
+    backend: str
+    mode: str
+    num_jobs: int
+    num_rows: int
+    num_executions: int
+    qpu_seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class RuntimeTarget:
+    """A target whose shots are jobs, and what they will take."""
+
+    sampling: SamplingTarget
+    executor: RuntimeExecutor
+    mode: str
+
+    def forecast(self, program: SequenceProgram, spec: RuntimeSpec) -> Forecast:
+        """What inference of a program's samples takes, calibration included.
+
+        Raises:
+            InputError: if the device would refuse a job.
+        """
+        is_host = program.cell.loop == "host"
+        lengths = range(1, program.num_timesteps + 1) if is_host else (program.num_timesteps,)
+        mitigated = [mitigation for mitigation in spec.mitigations if mitigation != "none"]
+        # In the host loop readouts steer what follows: each mitigation is a run of its own.
+        num_runs = 1 + len(mitigated) if is_host else 1
+        totals = np.zeros(4)
+        for length in lengths:
+            prefix = program.prefix(length)
+            rows = spec.num_samples * len(prefix.final_bases)
+            calibrations = (len(mitigated) if is_host else 1) if mitigated or not is_host else 0
+            for num_rows, num_shots, times in (
+                (rows, spec.num_shots, num_runs),
+                (4, spec.calibration_shots, calibrations),
+            ):
+                jobs, seconds = self.executor.forecast(self._request(prefix, num_rows, num_shots))
+                totals += np.array([jobs, num_rows, num_rows * num_shots, seconds]) * times
+        num_jobs, total_rows, num_executions = (int(total) for total in totals[:3])
+        return Forecast(
+            self.executor.name, self.mode, num_jobs, total_rows, num_executions, float(totals[3])
+        )
+
+    def forecast_training(
+        self, program: SequenceProgram, spec: RuntimeSpec, loop: DeviceLoopSpec
+    ) -> Forecast:
+        """What the steps of a device loop take, and the inference after them.
+
+        Raises:
+            InputError: if the device would refuse a job.
+        """
+        is_host = program.cell.loop == "host"
+        lengths = range(1, program.num_timesteps + 1) if is_host else (program.num_timesteps,)
+        totals = np.zeros(4)
+        for length in lengths:
+            prefix = program.prefix(length)
+            rows = loop.batch_size * len(prefix.final_bases) * _rows_per_sample(prefix, loop)
+            requests = [(rows, loop.num_shots, loop.steps)]
+            if loop.mitigation != "none":
+                requests.append((4, spec.calibration_shots, 1))
+            for num_rows, num_shots, times in requests:
+                jobs, seconds = self.executor.forecast(self._request(prefix, num_rows, num_shots))
+                totals += np.array([jobs, num_rows, num_rows * num_shots, seconds]) * times
+        after = self.forecast(program, spec.model_copy(update={"mitigations": (loop.mitigation,)}))
+        return replace(
+            after,
+            num_jobs=after.num_jobs + int(totals[0]),
+            num_rows=after.num_rows + int(totals[1]),
+            num_executions=after.num_executions + int(totals[2]),
+            qpu_seconds=after.qpu_seconds + float(totals[3]),
+        )
+
+    def _request(self, program: SequenceProgram, num_rows: int, num_shots: int) -> RunRequest:
+        """As large as the real one; angles of a readout in the middle of its range, else 0."""
+        controls = np.zeros((1, program.num_controls))
+        controls[:, program.num_table_angles :] = program.strengths_rad
+        values = np.repeat(program.slots.values(controls), num_rows, axis=0)
+        return RunRequest(self.sampling.compile_program(program), values, num_shots)
+
+
+class JobLines:
+    """A line for each change of a job's state."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __call__(self, news: JobProgress) -> None:
+        """Says what is new."""
+        named = "" if news.job_id is None else f" {news.job_id}"
+        detail = f": {news.detail}" if news.detail else ""
+        self._progress.say(f"job {news.part} of {news.num_parts}{named} {news.state}{detail}")
+
+
+def _rows_per_sample(program: SequenceProgram, loop: DeviceLoopSpec) -> int:
+    """Rows of a sample for each step: its own, and those of the gradient."""
+    if loop.gradient == "surrogate":
+        return 1
+    if loop.gradient == "spsa":
+        return 1 + 2 * loop.num_directions
+    slots = [program.slots.slots[index] for index in program.slots.driven]
+    first = 1 + program.num_timesteps - (loop.last_timesteps or program.num_timesteps)
+    return 1 + 2 * sum(slot.timestep >= first for slot in slots)
+
+
+@contextmanager
+def open_runtime_target(
+    spec: RuntimeSpec,
+    folder: Path,
+    labels: dict[str, Any],
+    on_progress: Callable[[JobProgress], object] | None = None,
+) -> Iterator[RuntimeTarget]:
+    """A device of IBM Quantum with the ledger of a run; the session or batch ends with the block.
+
+    Where the backend is no `ibm_*` device the same jobs run on noisy Aer in this process.
+
+    Args:
+        spec: backend, profile, mode, budget.
+        folder: of the run, where the ledger is.
+        labels: kept with each job.
+        on_progress: told what becomes known of each job.
+
+    Raises:
+        InputError: if the backend cannot be reached or compiled for, or the ledger not be used.
+    """
+    device = open_device(spec.backend, spec.profile)
+    client, mode = _open_client(spec, device, folder)
+    with Ledger(folder / LEDGER_NAME) as ledger:
+        executor = RuntimeExecutor(
+            client,
+            ledger,
+            device,
+            max_qpu_seconds=spec.max_qpu_seconds,
+            labels=labels,
+            on_progress=on_progress,
+        )
+        sampling = SamplingTarget(
+            f"runtime {spec.backend}",
+            executor,
+            device.compile,
+            is_noisy=True,
+            remarks=partial(read_remarks, device) if mode == "local" else lambda program: (),
+            rows_per_request=None,
+        )
+        try:
+            yield RuntimeTarget(sampling, executor, mode)
+        finally:
+            client.close()
+
+
+def _open_client(spec: RuntimeSpec, device: CompilerDevice, folder: Path) -> tuple[JobClient, str]:
+    if spec.backend.startswith("ibm_") and "@" not in spec.backend:
+        client = RuntimeClient(device.backend, spec.mode)
+        return client, client.mode
+    executor = AerExecutor(
+        lambda compiled: noise_for(compiled, device.backend), idling=device.schedule
+    )
+    return LocalClient(executor, device.target.name, folder / "local_jobs"), "local"

@@ -1,0 +1,232 @@
+"""`qrnn infer --engine runtime` and `qrnn jobs`: locally, and through the real client."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from qrnn_qiskit.devices.limits import HardwareLimits
+from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.execution.ledger import Ledger
+from qrnn_qiskit.execution.pacing import Backoff
+from qrnn_qiskit.execution.runtime import Patience, RuntimeExecutor
+from qrnn_qiskit.studies import (
+    AerSpec,
+    build_noisy_target,
+    run_inference,
+    run_training,
+    runtime_target,
+)
+from qrnn_qiskit.studies.device import _load_backend, _open
+from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
+from tests.command_line import qrnn, strict_json
+from tests.loopback import LoopbackServer
+from tests.loopback.fixtures import quick_client, quick_retries  # noqa: F401  used by name
+from tests.unit.studies.jobs import FEEDFORWARD, HOST, changed, spec_of, write_job
+
+RUNTIME = {"num_samples": 5, "num_shots": 60, "calibration_shots": 100, "mitigations": ["local"]}
+SMALL = changed(FEEDFORWARD, device_loop=None, control=False, aer=RUNTIME, runtime=RUNTIME)
+
+
+@pytest.fixture
+def boston(quick_client, quick_retries, monkeypatch):  # noqa: F811
+    """`ibm_boston` behind the real client, as quick as it gets."""
+    monkeypatch.setattr(
+        runtime_target,
+        "RuntimeExecutor",
+        partial(
+            RuntimeExecutor,
+            limits=replace(HardwareLimits(), posts_per_minute=10_000),
+            patience=Patience(poll=Backoff(0.02, 1.0, 0.02), settle_seconds=0.0),
+        ),
+    )
+    with LoopbackServer(make_executor=waiting_executor) as server, server.use_environment():
+        _open.cache_clear()
+        _load_backend.cache_clear()
+        yield server
+    _open.cache_clear()
+    _load_backend.cache_clear()
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A trained run of the small job, with the rows that noisy Aer gave it."""
+    return run_training(spec_of(SMALL), runs_root=tmp_path / "runs"), tmp_path / "runs"
+
+
+def waiting_executor(device):
+    """What `[aer]` runs on, on the other side of the service."""
+    return build_noisy_target(AerSpec(backend=device.fake_name)).executor
+
+
+def num_jobs(server):
+    """By their tags, of which the server tells how often each ran, as it does of ids."""
+    return sum(name.startswith("qrnn-") for name in server.executions)
+
+
+def numbers(rows, engine):
+    """Metric and loss of the raw and the mitigated row."""
+    return [(row.metric, row.loss) for row in rows if row.label.startswith(engine)]
+
+
+def test_local_jobs_give_what_aer_gives_and_are_answered_from_the_ledger(trained):
+    result, runs = trained
+    found = run_inference(spec_of(SMALL), engine="runtime", runs_root=runs)
+    assert numbers(found.rows, "runtime fake_boston") == numbers(result.rows, "Aer fake_boston")
+    ledger_path = result.run / LEDGER_NAME
+    with Ledger(ledger_path, create=False) as ledger:
+        before = ledger.records()
+    assert [record.state for record in before] == ["done", "done"]
+    # Without its records, too: nothing is run again.
+    for path in (result.run / "records").glob("runtime*"):
+        path.unlink()
+    again = run_inference(spec_of(SMALL), engine="runtime", runs_root=runs)
+    assert again.rows == found.rows
+    with Ledger(ledger_path, create=False) as ledger:
+        assert ledger.records() == before
+
+
+def test_the_host_loop_sends_a_job_for_every_prefix(tmp_path):
+    settings = changed(HOST, device_loop=None, aer=None, runtime=RUNTIME | {"num_samples": 2})
+    run_training(spec_of(settings), runs_root=tmp_path)
+    forecasts = []
+    found = run_inference(
+        spec_of(settings),
+        engine="runtime",
+        runs_root=tmp_path,
+        confirm=lambda forecast: forecasts.append(forecast) or True,
+    )
+    assert len(found.rows) == 2
+    (run,) = tmp_path.iterdir()
+    with Ledger(run / LEDGER_NAME, create=False) as ledger:
+        records = ledger.records()
+    # Three prefixes, raw and mitigated, and a calibration of each of the latter. The first prefix
+    # has the same angles and seed both times: one job answers both.
+    assert forecasts[0].num_jobs == 9
+    assert len(records) == 8
+    num_rows = sum(record.intent.num_rows for record in records)
+    assert num_rows == forecasts[0].num_rows - 2 * 3
+
+
+@pytest.mark.parametrize("mode", ["session", "batch", "job"])
+def test_a_device_gives_what_aer_gives(trained, mode, boston):
+    result, runs = trained
+    spec = spec_of(SMALL, runtime=RUNTIME | {"backend": "ibm_boston", "mode": mode})
+    found = run_inference(spec, engine="runtime", runs_root=runs)
+    assert set(boston.executions.values()) == {1}
+    assert numbers(found.rows, "runtime ibm_boston") == numbers(result.rows, "Aer fake_boston")
+    with Ledger(result.run / LEDGER_NAME, create=False) as ledger:
+        records = ledger.records()
+    assert all(record.usage_seconds > 0 for record in records)
+
+
+def test_no_is_respected_and_the_forecast_is_that_of_the_ledger(trained):
+    result, runs = trained
+    asked = []
+    with pytest.raises(InputError, match="must be confirmed, got no; nothing was sent"):
+        run_inference(
+            spec_of(SMALL),
+            engine="runtime",
+            runs_root=runs,
+            confirm=lambda forecast: asked.append(forecast) or False,
+        )
+    (forecast,) = asked
+    with Ledger(result.run / LEDGER_NAME) as ledger:
+        assert ledger.records() == []
+    run_inference(spec_of(SMALL), engine="runtime", runs_root=runs)
+    with Ledger(result.run / LEDGER_NAME) as ledger:
+        intents = [record.intent for record in ledger.records()]
+    assert forecast.num_jobs == len(intents)
+    assert forecast.num_executions == sum(i.num_rows * i.num_shots for i in intents)
+    total = sum(intent.forecast_seconds for intent in intents)
+    assert forecast.qpu_seconds == pytest.approx(total, rel=1e-9)
+
+
+def test_a_budget_stops_before_it_is_exceeded(trained):
+    _, runs = trained
+    spec = spec_of(SMALL, runtime=RUNTIME | {"max_qpu_seconds": 0.5})
+    with pytest.raises(
+        InputError, match=r"max_qpu_seconds: must cover the next 1 jobs, got 0\.5 s"
+    ):
+        run_inference(spec, engine="runtime", runs_root=runs)
+
+
+def test_the_commands(trained, tmp_path):
+    result, runs = trained
+    job = write_job(tmp_path, SMALL)
+    dry = qrnn("infer", job, "--runs", runs, "--dry-run")
+    assert dry.exit_code == 0
+    assert "2 jobs" in dry.stderr
+    assert "nothing was sent" in dry.stderr
+    assert not (result.run / LEDGER_NAME).exists() or not ledger_of(result).records()
+    found = qrnn("infer", job, "--runs", runs, "--backend", "fake_boston", "--json")
+    assert found.exit_code == 0, found.output
+    assert len(strict_json(found.stdout)["rows"]) == 2
+    listed = strict_json(qrnn("jobs", "ls", "--runs", runs, "--json").stdout)["jobs"]
+    assert [job["state"] for job in listed] == ["done", "done"]
+    assert listed[0]["labels"]["name"] == "tiny"
+    shown = qrnn("jobs", "show", listed[0]["job_id"], "--runs", runs)
+    assert listed[0]["tag"] in shown.stdout
+    exported = qrnn("jobs", "export", tmp_path / "out", "--runs", runs)
+    assert exported.exit_code == 0
+    assert len(list((tmp_path / "out").glob("*.json"))) == 2
+    for arguments, message in (
+        (["show", "nothing"], "must name one job, got 'nothing'"),
+        (["cancel", listed[0]["job_id"]], "must be under way to be cancelled, got done"),
+        (["ls", "--runs", tmp_path / "none"], "must hold a run that has sent jobs"),
+    ):
+        options = [] if "--runs" in arguments else ["--runs", runs]
+        refused = qrnn("jobs", *arguments, *options)
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+
+
+def ledger_of(result):
+    return Ledger(result.run / LEDGER_NAME, create=False)
+
+
+LOOP = {"steps": 3, "batch_size": 4, "num_shots": 30, "mitigation": "local"}
+
+
+@pytest.mark.parametrize("settings", [FEEDFORWARD, HOST])
+def test_training_on_a_device_takes_the_steps_that_aer_takes(tmp_path, settings, boston):
+    """Same seeds on the service's side: the same losses and weights, to the bit."""
+    common = {"control": False, "aer": RUNTIME, "runtime": RUNTIME | {"backend": "ibm_boston"}}
+    rehearsed = run_training(
+        spec_of(settings, **common, device_loop=LOOP), runs_root=tmp_path / "aer"
+    )
+    spec = spec_of(settings, **common, device_loop=LOOP | {"on": "runtime"})
+    found = run_training(spec, runs_root=tmp_path / "ibm")
+    assert set(boston.executions.values()) == {1}
+    assert found.device_loop == rehearsed.device_loop
+    steps = "3 steps in the loop"
+    after = [
+        [(row.metric, row.loss) for row in result.rows if steps in row.label]
+        for result in (found, rehearsed)
+    ]
+    assert after[0] == after[1]
+
+
+def test_a_training_that_a_budget_ends_goes_on_without_paying_twice(tmp_path, boston):
+    loop = LOOP | {"on": "runtime"}
+
+    def run(folder, resume=False, **runtime):
+        settings = RUNTIME | {"backend": "ibm_boston"} | runtime
+        spec = spec_of(SMALL, aer=None, device_loop=loop, runtime=settings)
+        return run_training(spec, runs_root=tmp_path / folder, resume=resume)
+
+    with pytest.raises(InputError, match="max_qpu_seconds: must cover the next 1 jobs, got 8 s"):
+        run("broken", max_qpu_seconds=8.0)
+    assert num_jobs(boston) == 3  # a calibration and two steps
+    resumed = run("broken", resume=True, max_qpu_seconds=1000.0)
+    assert set(boston.executions.values()) == {1}
+    # Three steps, their calibration, and inference with a calibration of its own.
+    assert num_jobs(boston) == 6
+    (folder,) = (tmp_path / "broken").iterdir()
+    with Ledger(folder / LEDGER_NAME, create=False) as ledger:
+        assert {record.state for record in ledger.records()} == {"done"}
+        assert ledger.total_usage() > 8
+    # A run of its own finds the jobs of equal content by their tags: the service runs none again.
+    whole = run("whole")
+    assert whole.device_loop == resumed.device_loop
+    assert num_jobs(boston) == 6

@@ -1,0 +1,115 @@
+"""Processes that keep a ledger and get killed; the service is a folder with one file per job.
+
+python ledger_worker.py FOLDER work         plan, submit and fetch all intents by the rules
+python ledger_worker.py FOLDER race         claim all intents, once a file named `go` is there
+python ledger_worker.py FOLDER hold         claim the first intent, then wait to be killed
+"""
+
+import hashlib
+import importlib
+import secrets
+import sys
+import time
+import types
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[3] / "qrnn_qiskit"
+NUM_INTENTS = 6
+
+
+def load():
+    """The ledger without the rest of `execution`, whose SDKs take seconds to import."""
+    sys.path.insert(0, str(PACKAGE.parent))
+    front = types.ModuleType("qrnn_qiskit.execution")
+    front.__path__ = [str(PACKAGE / "execution")]
+    sys.modules[front.__name__] = front
+    ledger = importlib.import_module("qrnn_qiskit.execution.ledger")
+    assert not {"qiskit", "qiskit_ibm_runtime", "qiskit_aer"} & set(sys.modules)
+    return ledger
+
+
+def intents(module):
+    for number in range(NUM_INTENTS):
+        digest = hashlib.sha256(str(number).encode()).hexdigest()
+        yield module.Intent(digest, "ibm_torino", 4, 100, 1.0, {"name": "job", "part": number})
+
+
+class Service:
+    """Every job that was ever sent, as a file `JOB.TAG`; also those sent twice."""
+
+    def __init__(self, folder):
+        self.folder = folder / "service"
+        self.folder.mkdir(exist_ok=True)
+
+    def post(self, tag):
+        job_id = secrets.token_hex(8)
+        (self.folder / f"{job_id}.{tag}").touch()
+        return job_id
+
+    def jobs(self, tag):
+        return [path.stem for path in self.folder.glob(f"*.{tag}")]
+
+    def tag_of(self, job_id):
+        (path,) = self.folder.glob(f"{job_id}.*")
+        return path.suffix[1:]
+
+
+def advance(ledger, service, intent_id):
+    """One step by the rules of the ledger; a pause between any two writes for kills to hit."""
+    record = ledger.get(intent_id)
+    if record.state in ("planned", "submitting"):
+        if not ledger.begin_submission(intent_id):
+            return
+        time.sleep(0.002)
+        record = ledger.get(intent_id)
+        found = service.jobs(record.tag) if record.maybe_sent else []
+        job_id = found[0] if found else service.post(record.tag)
+        time.sleep(0.002)
+        ledger.record_job(intent_id, job_id)
+    elif record.state == "submitted":
+        ledger.record_status(intent_id, "Running")
+        text = service.tag_of(record.job_id) * 100
+        time.sleep(0.002)
+        ledger.record_result(intent_id, text, usage_seconds=1.0)
+
+
+def work(ledger, service, planned):
+    for intent in planned:
+        ledger.plan(intent)
+        time.sleep(0.002)
+    while ledger.unfinished():
+        for intent in planned:
+            advance(ledger, service, intent.intent_id)
+
+
+def race(ledger, folder, planned):
+    print("ready", flush=True)
+    while not (folder / "go").exists():
+        time.sleep(0.001)
+    for intent in planned:
+        ledger.plan(intent)
+        if ledger.begin_submission(intent.intent_id):
+            print(intent.labels["part"], flush=True)
+    print("end", flush=True)
+    # Claims end with their process, and then others that still race would take them over.
+    sys.stdin.read()
+
+
+def main(folder, what):
+    module = load()
+    planned = list(intents(module))
+    ledger = module.Ledger(folder / "jobs.db")
+    print("open", flush=True)
+    if what == "work":
+        work(ledger, Service(folder), planned)
+    elif what == "race":
+        race(ledger, folder, planned)
+    else:
+        ledger.plan(planned[0])
+        assert ledger.begin_submission(planned[0].intent_id)
+        print("held", flush=True)
+        time.sleep(600)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,102 @@
+"""Real processes that race for intents and are killed at any moment."""
+
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from itertools import chain, takewhile
+from pathlib import Path
+
+from qrnn_qiskit.execution import ledger as ledger_module
+from qrnn_qiskit.execution.ledger import Ledger
+from tests.unit.execution import ledger_worker
+
+
+def worker(folder, what, **options):
+    command = [sys.executable, str(Path(ledger_worker.__file__)), str(folder), what]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+
+
+def test_processes_that_race_submit_each_intent_once(tmp_path):
+    processes = [worker(tmp_path, "race", stdin=subprocess.PIPE) for _ in range(3)]
+    try:
+        for process in processes:
+            assert [process.stdout.readline() for _ in "12"] == ["open\n", "ready\n"]
+        (tmp_path / "go").touch()
+        won = [
+            [int(line) for line in takewhile(lambda line: line != "end\n", process.stdout)]
+            for process in processes
+        ]
+        for process in processes:
+            process.communicate()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert sorted(chain(*won)) == list(range(ledger_worker.NUM_INTENTS))
+
+
+def test_a_killed_sender_is_taken_over_in_doubt(tmp_path):
+    with worker(tmp_path, "hold") as process:
+        assert [process.stdout.readline() for _ in "12"] == ["open\n", "held\n"]
+        with Ledger(tmp_path / "jobs.db") as ledger:
+            (record,) = ledger.records()
+            intent_id = record.intent.intent_id
+            assert not ledger.begin_submission(intent_id)
+            process.kill()
+            process.wait()
+            assert ledger.get(intent_id).state == "submitting"
+            assert ledger.begin_submission(intent_id)
+            assert ledger.get(intent_id).maybe_sent
+
+
+def test_kills_at_any_moment_lose_no_job_and_send_none_twice(tmp_path, rng):
+    path = tmp_path / "jobs.db"
+    service = ledger_worker.Service(tmp_path)
+    planned = list(ledger_worker.intents(ledger_module))
+    seen = {}
+    num_kills = num_rounds = 0
+    while num_kills < 20:
+        folder_is_done = False
+        process = worker(tmp_path, "work")
+        try:
+            process.stdout.readline()
+            # Work takes about 0.3 s for all intents; most kills come in its midst.
+            time.sleep(rng.uniform(0, 0.08))
+            folder_is_done = process.poll() is not None
+        finally:
+            process.kill()
+            process.communicate()
+        num_kills += not folder_is_done
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        with Ledger(path) as ledger:
+            for record in ledger.records():
+                jobs = service.jobs(record.tag)
+                # No rule can lose a job that is there, or look for one that never was.
+                assert len(jobs) <= 1
+                if record.state == "planned":
+                    assert jobs == []
+                if record.state in ("submitted", "done"):
+                    assert jobs == [record.job_id]
+                if record.state == "done":
+                    assert ledger.result(record.intent.intent_id) == record.tag * 100
+                key = (num_rounds, record.tag)
+                assert seen.get(key, record) == record or seen[key].state != "done"
+                seen[key] = record
+            if len(ledger.records("done")) == len(planned):
+                # Kills go on with a new file until there are enough.
+                num_rounds += 1
+                path.unlink()
+                for sent in service.folder.iterdir():
+                    sent.unlink()
+    # The one that is not killed ends the work.
+    process = worker(tmp_path, "work")
+    process.communicate(timeout=60)
+    with Ledger(path) as ledger:
+        records = ledger.records()
+        assert [record.state for record in records] == ["done"] * len(planned)
+        assert ledger.total_usage() == len(planned)
+    assert len(list(service.folder.iterdir())) == len(planned)
+    assert {len(service.jobs(record.tag)) for record in records} == {1}
