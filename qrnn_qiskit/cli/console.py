@@ -61,7 +61,7 @@ def clear_errors(job: Path | None = None, again: str | None = None) -> Iterator[
         line = " ".join(str(error).split("\n"))
         # What only a study can find wrong with a key does not know the file that the key is in.
         if job is not None and re.match(
-            r"(task|model|training|noise|noise_study|aer|device_loop)\.", line
+            r"(task|model|training|noise|noise_study|aer|runtime|device_loop)\.", line
         ):
             line = f"{job}: {line}"
         err.print(f"[bold red]error[/] {escape(line)}", soft_wrap=True)

@@ -12,7 +12,7 @@ from qrnn_qiskit.learning.noisy_engine import NoisyExactEngine
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
 from qrnn_qiskit.studies.noise_spec import NoiseSpec
-from qrnn_qiskit.studies.spec import AerSpec
+from qrnn_qiskit.studies.spec import AerSpec, RuntimeSpec
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def build_noisy_engine(spec: NoiseSpec) -> NoisyExactEngine:
     )
 
 
-def check_target(spec: AerSpec | NoiseSpec, program: SequenceProgram) -> None:
+def check_target(spec: AerSpec | RuntimeSpec | NoiseSpec, program: SequenceProgram) -> None:
     """Refuses a backend that cannot run a program, before anything is spent on training.
 
     Raises:
@@ -92,10 +92,12 @@ def check_target(spec: AerSpec | NoiseSpec, program: SequenceProgram) -> None:
     """
     # The shortest prefix that holds every instruction, branches included, compiles in no time.
     shortest = min(program.num_timesteps, 2 + program.cell.feedback_delay)
-    section = "aer" if isinstance(spec, AerSpec) else "noise"
+    section = {AerSpec: "aer", RuntimeSpec: "runtime", NoiseSpec: "noise"}[type(spec)]
     try:
         if isinstance(spec, AerSpec):
             compile_program = build_noisy_target(spec).compile_program
+        elif isinstance(spec, RuntimeSpec):
+            compile_program = open_device(spec.backend, spec.profile).compile
         else:
             compile_program = build_noisy_engine(spec).compile_program
         compile_program(program.prefix(shortest))

@@ -106,7 +106,8 @@ def _run_training(
     start = time.monotonic()
     task = spec.task.load()
     model = spec.model.build_model(task, spec.training.seed)
-    for section in (spec.aer, spec.noise):
+    on_device = spec.device_loop is not None and spec.device_loop.on == "runtime"
+    for section in (spec.aer, spec.noise, spec.runtime if on_device else None):
         if section is not None:
             check_target(section, model.program)
     run = RunDirectory.find(spec, runs_root) if resume else RunDirectory.create(spec, runs_root)

@@ -120,6 +120,18 @@ def test_a_device_gives_what_aer_gives(trained, mode, boston):
     assert all(record.usage_seconds > 0 for record in records)
 
 
+def test_no_token_reaches_a_file(trained, boston):
+    _, runs = trained
+    spec = spec_of(SMALL, runtime=RUNTIME | {"backend": "ibm_boston", "mode": "job"})
+    run_inference(spec, engine="runtime", runs_root=runs)
+    token = boston.environment["QISKIT_IBM_TOKEN"]
+    assert len(token) > 8
+    files = [path for path in runs.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        assert token.encode() not in path.read_bytes(), path
+
+
 def test_no_is_respected_and_the_forecast_is_that_of_the_ledger(trained):
     result, runs = trained
     asked = []
@@ -230,3 +242,11 @@ def test_a_training_that_a_budget_ends_goes_on_without_paying_twice(tmp_path, bo
     whole = run("whole")
     assert whole.device_loop == resumed.device_loop
     assert num_jobs(boston) == 6
+
+
+def test_a_device_that_cannot_be_reached_is_refused_before_training(tmp_path):
+    job = write_job(tmp_path, SMALL)
+    refused = qrnn("train", job, "--runs", tmp_path / "runs", "--backend", "fake_nowhere")
+    assert refused.exit_code == 2
+    assert "runtime.backend: must be a fake backend" in refused.stderr
+    assert not (tmp_path / "runs").exists()
