@@ -1,6 +1,7 @@
-"""Jobs that runs have sent: `qrnn jobs ls|show|cancel|export`, from any terminal."""
+"""Jobs that runs have sent: `qrnn jobs ls|show|watch|cancel|adopt|export`, from any terminal."""
 
 import json
+import time
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
@@ -12,11 +13,15 @@ from qrnn_qiskit.cli.console import Json, clear_errors, err, escape, out, print_
 from qrnn_qiskit.errors import InputError
 
 if TYPE_CHECKING:
+    from qrnn_qiskit.execution.ledger import Ledger
     from qrnn_qiskit.execution.ledger_records import JobRecord
+    from qrnn_qiskit.execution.runtime_client import RuntimeClient
 
 app = typer.Typer()
 jobs = typer.Typer(help="Jobs that runs have sent, from their ledgers.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
+
+_UNFINISHED = ("planned", "submitting", "submitted")
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of run directories.")]
 Name = Annotated[str, typer.Argument(help="Job id, tag, or the first digits of an intent's id.")]
@@ -36,7 +41,7 @@ def ls(
             (path.parent.name, record)
             for path, records in _read_ledgers(runs).items()
             for record in records
-            if not unfinished or record.state in ("planned", "submitting", "submitted")
+            if not unfinished or record.state in _UNFINISHED
         ]
         if as_json:
             print_json({"jobs": [{"run": run, **_plain(record)} for run, record in found]})
@@ -85,23 +90,64 @@ def show(name: Name, runs: Runs = Path("runs"), as_json: Json = False) -> None:
 
 
 @jobs.command()
+def watch(
+    runs: Runs = Path("runs"),
+    seconds: Annotated[float, typer.Option(help="Between two looks.", min=0.1)] = 5.0,
+) -> None:
+    """Print what changes in the ledgers of a folder of runs, until no job is unfinished."""
+    with clear_errors():
+        known: dict[str, str] = {}
+        while True:
+            records = [r for found in _read_ledgers(runs).values() for r in found]
+            for record in records:
+                heard = record.vendor_status if record.state == "submitted" else None
+                state = heard or record.state
+                if known.get(record.tag) != state:
+                    known[record.tag] = state
+                    out.print(f"{escape(record.job_id or record.tag)}  {state}", soft_wrap=True)
+            if not any(record.state in _UNFINISHED for record in records):
+                return
+            time.sleep(seconds)
+
+
+@jobs.command()
+def adopt(runs: Runs = Path("runs")) -> None:
+    """Take up what was sent and not heard of again: look jobs up, fetch results that are there.
+
+    A run that goes on does the same by itself; this is for results of runs that will not.
+    """
+    with clear_errors():
+        from qrnn_qiskit.execution.ledger import Ledger
+
+        clients: dict[str, RuntimeClient] = {}
+        for path, records in _read_ledgers(runs).items():
+            waiting = [r for r in records if r.state in _UNFINISHED and _is_remote(r)]
+            if not waiting:
+                continue
+            with Ledger(path, create=False) as ledger:
+                for record in waiting:
+                    backend = record.intent.backend
+                    if backend not in clients:
+                        clients[backend] = _open_client(backend)
+                    line = _adopt(ledger, record, clients[backend])
+                    out.print(f"{escape(path.parent.name)}  {record.tag}  {line}", soft_wrap=True)
+
+
+@jobs.command()
 def cancel(name: Name, runs: Runs = Path("runs")) -> None:
     """Cancel a job that has not ended; the run that waits for it stops with one line."""
     with clear_errors():
-        from qrnn_qiskit.devices import fetch_backend
-        from qrnn_qiskit.execution.runtime_client import RuntimeClient
-
         _, record = _find(name, runs)
         if record.state != "submitted" or record.job_id is None:
             raise InputError(
                 f"job: must be under way to be cancelled, got {record.state}; see qrnn jobs show"
             )
-        if not record.intent.backend.startswith("ibm_"):
+        if not _is_remote(record):
             raise InputError(
                 f"job: must run on a device to be cancelled, got {record.intent.backend}; a local "
                 "job ends with its process"
             )
-        RuntimeClient(fetch_backend(record.intent.backend), "job").cancel(record.job_id)
+        _open_client(record.intent.backend).cancel(record.job_id)
         err.print(f"asked to cancel {record.job_id}; qrnn jobs ls shows what became of it")
 
 
@@ -130,6 +176,43 @@ def export(
                     write_whole(target, partial(_write, text=text), cure)
                     num_written += 1
         out.print(f"wrote     {num_written} results to {escape(str(folder))}", soft_wrap=True)
+
+
+def _adopt(ledger: "Ledger", record: "JobRecord", client: "RuntimeClient") -> str:
+    """Brings a record up to what the service knows; what that is, in a few words."""
+    from qrnn_qiskit.execution.runtime_jobs import JobError
+
+    intent_id = record.intent.intent_id
+    try:
+        if record.job_id is None:
+            found = client.find(record.tag)
+            if not found:
+                return "was never sent"
+            record = ledger.record_job(intent_id, found[0])
+        job_id = record.job_id or ""
+        state = client.status(job_id)
+        ledger.record_status(intent_id, state.status)
+        if state.status == "done":
+            usage = client.usage_seconds(job_id)
+            ledger.record_result(intent_id, client.result_text(job_id), usage)
+        elif state.status == "cancelled":
+            ledger.record_cancelled(intent_id, client.usage_seconds(job_id))
+        elif state.is_final:
+            ledger.record_failure(intent_id, state.reason, client.usage_seconds(job_id))
+    except JobError as error:
+        raise InputError(f"jobs: {error}; try again later, nothing is lost") from None
+    return f"{job_id} {state.status}"
+
+
+def _open_client(backend: str) -> "RuntimeClient":
+    from qrnn_qiskit.devices import fetch_backend
+    from qrnn_qiskit.execution.runtime_client import RuntimeClient
+
+    return RuntimeClient(fetch_backend(backend), "job")
+
+
+def _is_remote(record: "JobRecord") -> bool:
+    return record.intent.backend.startswith("ibm_")
 
 
 def _write(file: IO[bytes], text: str) -> None:

@@ -250,3 +250,32 @@ def test_a_device_that_cannot_be_reached_is_refused_before_training(tmp_path):
     assert refused.exit_code == 2
     assert "runtime.backend: must be a fake backend" in refused.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_results_of_a_run_that_was_given_up_are_adopted(trained, tmp_path, boston, monkeypatch):
+    _, runs = trained
+    runtime = RUNTIME | {"backend": "ibm_boston", "mode": "job"}
+    job = write_job(tmp_path, changed(SMALL, runtime=runtime))
+    arguments = ("infer", job, "--engine", "runtime", "--yes", "--runs", runs)
+
+    def give_up(executor, part):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RuntimeExecutor, "_collect", give_up)
+        stopped = qrnn(*arguments)
+        assert stopped.exit_code == 130, stopped.stderr
+    assert num_jobs(boston) <= 1
+    listed = strict_json(qrnn("jobs", "ls", "--runs", runs, "--unfinished", "--json").stdout)
+    assert [job["state"] for job in listed["jobs"]] == ["submitted"]
+    boston.wait_for("Completed", listed["jobs"][0]["job_id"])
+    adopted = qrnn("jobs", "adopt", "--runs", runs)
+    assert adopted.exit_code == 0, adopted.output
+    assert "done" in adopted.stdout
+    watched = qrnn("jobs", "watch", "--runs", runs)
+    assert watched.exit_code == 0
+    assert f"{listed['jobs'][0]['job_id']}  done" in watched.stdout
+    assert qrnn("jobs", "adopt", "--runs", runs).stdout == ""
+    assert qrnn(*arguments).exit_code == 0
+    assert set(boston.executions.values()) == {1}
+    assert num_jobs(boston) == 2  # that one, and the calibration
