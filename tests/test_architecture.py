@@ -12,6 +12,7 @@ PACKAGE = ROOT / "qrnn_qiskit"
 LAYERS = (
     "errors",
     "files",
+    "database",
     "settings",
     "sweeps",
     "program",

@@ -25,8 +25,9 @@ from sqlite3 import Connection, ProgrammingError
 from time import time
 from typing import Any
 
+from qrnn_qiskit.database import Database
 from qrnn_qiskit.errors import InputError, require
-from qrnn_qiskit.execution.ledger_file import LedgerFile
+from qrnn_qiskit.execution.ledger_file import LEDGER
 from qrnn_qiskit.execution.ledger_records import (
     Event,
     Intent,
@@ -92,7 +93,7 @@ class Ledger:
             )
         self.path = path
         self._owner = Owner.current()
-        self._file = LedgerFile(path)
+        self._file = Database(path, LEDGER)
 
     def __enter__(self) -> "Ledger":
         return self

@@ -12,14 +12,8 @@ The file can be read with plain SQLite, `SELECT settings, result FROM cases`. It
   which case now. An owner is dead if its process is gone, or (on another host, or stopped) if it
   has not renewed its lease, and then its claims are void.
 
-`PRAGMA user_version` is the format version, `PRAGMA application_id` tells such stores from other
-SQLite files.
-
-The journal is SQLite's plain one, not the write-ahead log: that one must not be used over network
-file systems, where the folders of a cluster are (https://sqlite.org/wal.html), keeps finished cases
-in a second file that may be forgotten when copying, and cannot be read in a read-only folder. With
-`synchronous=FULL` a finished case outlives a power failure, too. The price, about 1 ms for each
-transaction, is small beside a simulation.
+The file is a `database.Database`: a finished case outlives a power failure. The price, about 1 ms
+for each transaction, is small beside a simulation.
 """
 
 import json
@@ -27,39 +21,44 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Collection
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from qrnn_qiskit.database import Database, FileKind, connect
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.sweeps.owners import Owner
 
-FORMAT_VERSION = 1
-APPLICATION_ID = int.from_bytes(b"QRNc", "big")
 # An owner that nothing was heard of for so long is dead. Being wrong costs a case computed twice,
 # not a wrong result; waiting costs time only after the crash of another host.
 LEASE_SECONDS = 120.0
-# How long another program may keep the file locked.
-PATIENCE_SECONDS = 60.0
-# SQLite waits deaf to Ctrl-C, so it waits no longer than this at a time.
-WAIT_SECONDS = 0.5
 
-_TABLES = """
-CREATE TABLE cases (
+_TABLES = (
+    """CREATE TABLE cases (
     key TEXT PRIMARY KEY, settings TEXT NOT NULL, result TEXT NOT NULL, seconds REAL NOT NULL
-);
-CREATE TABLE failures (
+)""",
+    """CREATE TABLE failures (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     key TEXT NOT NULL UNIQUE, settings TEXT NOT NULL, message TEXT NOT NULL
-);
-CREATE TABLE owners (
+)""",
+    """CREATE TABLE owners (
     token TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL,
     expires REAL NOT NULL
-);
-CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-"""
+)""",
+    """CREATE TABLE claims (key TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID""",
+)
+_STORE = FileKind(
+    name="store of cases",
+    application_id=int.from_bytes(b"QRNc", "big"),
+    format_version=1,
+    tables=_TABLES,
+    synchronous="FULL",
+    kept="finished cases",
+    version_cure="read it with the version of this package that wrote it, or choose another path",
+    damage_cure="move it away, or restore a copy of it",
+)
 _SELECT_CASES = "SELECT key, settings, result, seconds FROM cases"
 
 _Answer = TypeVar("_Answer")
@@ -119,22 +118,9 @@ class CaseStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._owner = Owner.current()
-        self._file: tuple[int, int] | None = None
         self._closing = threading.Event()
         self._heartbeat: threading.Thread | None = None
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(path, error.strerror) from error
-        with _clear_errors(path):
-            self._connection = _connect(str(path))
-            try:
-                _patiently(self._prepare)
-                self._file = _identity(path)
-                check_whole(self._connection, path)
-            except BaseException:
-                self._connection.close()
-                raise
+        self._file = Database(path, _STORE)
 
     def __enter__(self) -> "CaseStore":
         return self
@@ -151,17 +137,13 @@ class CaseStore:
             # On a full disk they stay, until the process ends or their lease does.
             with suppress(InputError, sqlite3.ProgrammingError):
                 self.release()
-        self._connection.close()
+        self._file.close()
 
     def finished(self, keys: Collection[str] | None = None) -> dict[str, StoredCase]:
         """Finished cases by key, in the order in which they finished; all, or those of `keys`."""
-        with _clear_errors(self.path):
-            if keys is None:
-                rows = self._read(f"{_SELECT_CASES} ORDER BY rowid")
-            else:
-                query = f"{_SELECT_CASES} WHERE {_among('key')} ORDER BY rowid"
-                rows = self._read(query, json.dumps(list(keys)))
-            return _parse_cases(rows)
+        if keys is None:
+            return _read_cases(self._file)
+        return _read_cases(self._file, f"WHERE {_among('key')}", json.dumps(list(keys)))
 
     def claim(self, keys: Collection[str]) -> set[str]:
         """Those of the cases that this store now holds: not finished, nor held by a live process.
@@ -169,7 +151,7 @@ class CaseStore:
         Claims of dead processes are taken over.
         """
         me, listed = self._owner, json.dumps(list(keys))
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             for owner, expires in self._others():
                 if _is_dead(owner, expires):
                     connection.execute("DELETE FROM claims WHERE owner = ?", (owner.token,))
@@ -185,7 +167,7 @@ class CaseStore:
             ).fetchall()
         if self._heartbeat is None:
             self._heartbeat = threading.Thread(
-                target=_renew_until, args=(self._closing, str(self.path), me), daemon=True
+                target=_renew_until, args=(self._closing, self.path, me), daemon=True
             )
             self._heartbeat.start()
         return {key for (key,) in held}
@@ -193,7 +175,7 @@ class CaseStore:
     def release(self, keys: Collection[str] | None = None) -> None:
         """Gives back claims, so that others may compute these cases; all, or those of `keys`."""
         token = self._owner.token
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             if keys is None:
                 connection.execute("DELETE FROM claims WHERE owner = ?", (token,))
                 connection.execute("DELETE FROM owners WHERE token = ?", (token,))
@@ -209,7 +191,7 @@ class CaseStore:
         rows = [
             (c.key, to_json(c.settings, c.key), to_json(c.result, c.key), c.seconds) for c in cases
         ]
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.executemany("INSERT OR IGNORE INTO cases VALUES (?, ?, ?, ?)", rows)
             keys = [(case.key,) for case in cases]
             connection.executemany("DELETE FROM failures WHERE key = ?", keys)
@@ -218,7 +200,7 @@ class CaseStore:
     def fail(self, cases: Collection[Case], message: str) -> None:
         """Notes that cases could not be computed, and gives back their claims."""
         rows = [(case.key, to_json(case.settings, case.key), message) for case in cases]
-        with self._transaction() as connection:
+        with self._file.transaction() as connection:
             connection.executemany(
                 "INSERT OR REPLACE INTO failures (key, settings, message) VALUES (?, ?, ?)", rows
             )
@@ -229,68 +211,24 @@ class CaseStore:
 
     def failed(self, since: int = 0) -> dict[str, str]:
         """Messages of failed cases by key, of those after failure number `since`."""
-        with _clear_errors(self.path):
-            return dict(self._read("SELECT key, message FROM failures WHERE number > ?", since))
+        return dict(self._file.read("SELECT key, message FROM failures WHERE number > ?", since))
 
     def last_failure(self) -> int:
         """Number of the newest failure there is, 0 if none."""
-        with _clear_errors(self.path):
-            ((number,),) = self._read("SELECT coalesce(max(number), 0) FROM failures")
-            return int(number)
+        ((number,),) = self._file.read("SELECT coalesce(max(number), 0) FROM failures")
+        return int(number)
 
     def held_by_others(self, keys: Collection[str]) -> set[str]:
         """Those of the cases that live processes other than this one compute now."""
-        with _clear_errors(self.path):
-            dead = {o.token for o, expires in self._others() if _is_dead(o, expires)}
-            query = f"SELECT key, owner FROM claims WHERE {_among('key')}"
-            rows = self._read(query, json.dumps(list(keys)))
-            return {key for key, owner in rows if owner not in {*dead, self._owner.token}}
-
-    def _prepare(self) -> None:
-        """Makes the tables in a new file, refuses other files before anything is changed."""
-        connection = self._connection
-        if _is_new(connection):
-            with self._transaction():
-                # Another process may have made them just now.
-                if _is_new(connection):
-                    for statement in _TABLES.split(";"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
-        check_format(connection, self.path)
-        connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute("PRAGMA synchronous = FULL")
-        # Without a change to make, only this tells a read-only file.
-        with self._transaction() as connection:
-            connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        dead = {o.token for o, expires in self._others() if _is_dead(o, expires)}
+        query = f"SELECT key, owner FROM claims WHERE {_among('key')}"
+        rows = self._file.read(query, json.dumps(list(keys)))
+        return {key for key, owner in rows if owner not in {*dead, self._owner.token}}
 
     def _others(self) -> list[tuple[Owner, float]]:
         query = "SELECT token, host, pid, started, expires FROM owners WHERE token != ?"
-        return [(Owner(*who), expires) for *who, expires in self._read(query, self._owner.token)]
-
-    def _read(self, query: str, *values: object) -> list[Any]:
-        return _patiently(lambda: self._connection.execute(query, values).fetchall())
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything or nothing; other writers wait."""
-        connection = self._connection
-        # Results would go to a file that nobody finds again, without an error.
-        if self._file is not None and self._file != _identity(self.path):
-            raise InputError(
-                f"{self.path}: must stay in its place while it is open, got a file moved, removed "
-                "or replaced; put it back, or start again"
-            )
-        with _clear_errors(self.path):
-            try:
-                _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
-                yield connection
-                _patiently(lambda: connection.execute("COMMIT"))
-            except BaseException:
-                # Some errors, a full disk among them, have rolled back already.
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
+        rows = self._file.read(query, self._owner.token)
+        return [(Owner(*who), expires) for *who, expires in rows]
 
 
 def load_cases(path: Path) -> dict[str, StoredCase]:
@@ -308,14 +246,8 @@ file; run the study first
     """
     if not path.exists():
         raise InputError(f"{path}: must be a store of cases, got no such file; run the study first")
-    # Not read-only, which cannot undo what a killed process had half written; where nothing may be
-    # written, SQLite falls back to that itself.
-    uri = f"{path.absolute().as_uri()}?mode=rw"
-    with _clear_errors(path), closing(_connect(uri, is_uri=True)) as connection:
-        _patiently(lambda: check_format(connection, path))
-        check_whole(connection, path)
-        query = f"{_SELECT_CASES} ORDER BY rowid"
-        return _parse_cases(_patiently(lambda: connection.execute(query).fetchall()))
+    with closing(Database(path, _STORE, only_read=True)) as file:
+        return _read_cases(file)
 
 
 def to_json(value: object, name: str) -> str:
@@ -341,56 +273,6 @@ def to_json(value: object, name: str) -> str:
         ) from error
 
 
-def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuses files of other programs and of other versions of this one.
-
-    Raises:
-        InputError: if the file is none of ours.
-    """
-    ((application,),) = connection.execute("PRAGMA application_id").fetchall()
-    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-    if application != APPLICATION_ID:
-        raise InputError(
-            f"{path}: must be a store of cases, got a database of something else; choose another "
-            "path"
-        )
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: must have format_version {FORMAT_VERSION}, got {version}; read it with the "
-            "version of this package that wrote it, or choose another path"
-        )
-
-
-def check_whole(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuses damaged files.
-
-    Raises:
-        InputError: if SQLite finds damage.
-    """
-    ((found,), *_) = _patiently(lambda: connection.execute("PRAGMA quick_check(1)").fetchall())
-    if found != "ok":
-        raise _damaged(path, " ".join(found.split()))
-
-
-def _is_new(connection: sqlite3.Connection) -> bool:
-    ((num_tables,),) = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-    ((application,),) = connection.execute("PRAGMA application_id").fetchall()
-    return bool(num_tables == 0 and application == 0)
-
-
-def _connect(where: str, *, is_uri: bool = False) -> sqlite3.Connection:
-    # Transactions are begun and ended in this file, not by Python.
-    return sqlite3.connect(where, timeout=WAIT_SECONDS, isolation_level=None, uri=is_uri)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _among(column: str) -> str:
     """Condition on a column with one parameter, a JSON list: no limit to its length."""
     return f"{column} IN (SELECT value FROM json_each(?))"
@@ -405,31 +287,23 @@ def _renew_lease(connection: sqlite3.Connection, owner: Owner) -> None:
     connection.execute("INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)", row)
 
 
-def _renew_until(closing_: threading.Event, path: str, owner: Owner) -> None:
+def _renew_until(closing_: threading.Event, path: Path, owner: Owner) -> None:
     """Renews a lease until the store is closed; in a thread, since preparing a unit takes long."""
     while not closing_.wait(LEASE_SECONDS / 4):
         # A full disk or a lock costs one renewal of the three that a lease can do without.
-        with suppress(sqlite3.Error), closing(_connect(path)) as connection:
+        with suppress(sqlite3.Error), closing(connect(path)) as connection:
             _renew_lease(connection, owner)
 
 
-def _patiently(ask: Callable[[], _Answer]) -> _Answer:
-    """An answer of SQLite, also when other processes keep the file locked for a while."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return ask()
-        except sqlite3.OperationalError as error:
-            is_locked = _primary_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-            if not is_locked or time.monotonic() > deadline:
-                raise
-
-
-def _parse_cases(rows: list[Any]) -> dict[str, StoredCase]:
-    return {
-        key: StoredCase(key, json.loads(settings), json.loads(result), seconds)
-        for key, settings, result, seconds in rows
-    }
+def _read_cases(file: Database, where: str = "", *values: object) -> dict[str, StoredCase]:
+    rows = file.read(f"{_SELECT_CASES} {where} ORDER BY rowid", *values)
+    try:
+        return {
+            key: StoredCase(key, json.loads(settings), json.loads(result), seconds)
+            for key, settings, result, seconds in rows
+        }
+    except json.JSONDecodeError as error:
+        raise file.damaged(f"no JSON: {error}") from error
 
 
 def _without_nan(value: Any) -> Any:
@@ -440,49 +314,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return value
-
-
-def _primary_code(error: sqlite3.Error) -> int | None:
-    """SQLite's result code without its details; none for errors of Python's own."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
-
-
-@contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors about the file as one line that says what to do."""
-    try:
-        yield
-    except json.JSONDecodeError as error:
-        raise _damaged(path, f"no JSON: {error}") from error
-    except sqlite3.Error as error:
-        code = _primary_code(error)
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise InputError(
-                f"{path}: must have room to grow, got: {error}; free disk space or quota, then "
-                "start again: finished cases are kept"
-            ) from error
-        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-            raise _unwritable(path, error) from error
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise _damaged(path, error) from error
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise InputError(
-                f"{path}: must not stay locked for {PATIENCE_SECONDS:g} s, got: {error}; close "
-                "what has it open"
-            ) from error
-        raise
-
-
-def _unwritable(path: Path, found: object) -> InputError:
-    return InputError(
-        f"{path}: must be a file that can be written, in a folder that can, got: {found}; choose "
-        "another path or change permissions"
-    )
-
-
-def _damaged(path: Path, found: object) -> InputError:
-    return InputError(
-        f"{path}: must be an undamaged store of cases, got: {found}; move it away, or restore a "
-        "copy of it"
-    )

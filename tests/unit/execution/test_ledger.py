@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qrnn_qiskit import database
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import ledger as ledger_module
-from qrnn_qiskit.execution import ledger_file
 from qrnn_qiskit.execution.ledger import Intent, Ledger
 from qrnn_qiskit.execution.ledger_file import STATES
 from qrnn_qiskit.sweeps import owners
@@ -446,7 +446,7 @@ def test_a_read_only_file_is_refused(path, monkeypatch):
     monkeypatch.setattr(
         sqlite3,
         "connect",
-        lambda where, **options: connect(f"file:{where}?mode=ro", **options, uri=True),
+        lambda where, **options: connect(f"file:{where}?mode=ro", **options | {"uri": True}),
     )
     with pytest.raises(InputError, match="readonly database; choose another path or change perm"):
         Ledger(path)
@@ -462,7 +462,7 @@ def test_a_full_disk_keeps_what_is_recorded(path):
     with Ledger(path) as ledger:
         bring_to(ledger, "submitting")
         ((num_pages,),) = query(path, "PRAGMA page_count")
-        ledger._file._connection.execute(f"PRAGMA max_page_count = {num_pages + 10}")
+        ledger._file.connection.execute(f"PRAGMA max_page_count = {num_pages + 10}")
         kept = []
         with pytest.raises(InputError, match=r"jobs\.db: must have room to grow, got: .*full"):
             plan_many(ledger, kept)
@@ -474,8 +474,8 @@ def test_a_full_disk_keeps_what_is_recorded(path):
 
 
 def test_a_lock_is_waited_for_but_not_for_ever(path, ledger, monkeypatch):
-    monkeypatch.setattr(ledger_file, "PATIENCE_SECONDS", 0.2)
-    ledger._file._connection.execute("PRAGMA busy_timeout = 50")
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.2)
+    ledger._file.connection.execute("PRAGMA busy_timeout = 50")
     with closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(InputError, match=r"must not stay locked for 0\.2 s.*close what has it"):

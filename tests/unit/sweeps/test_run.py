@@ -268,7 +268,7 @@ def test_a_full_disk_ends_the_run_with_one_error(path):
     units = build_units(60, size=3000)
     given = []
     with CaseStore(path) as store:
-        store._connection.execute("PRAGMA max_page_count = 25")
+        store._file.connection.execute("PRAGMA max_page_count = 25")
         with pytest.raises(InputError, match="must have room to grow"):
             given.extend(run_cases(store, units, settings_of, compute, num_workers=2))
     kept = results(path)

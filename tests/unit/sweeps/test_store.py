@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qrnn_qiskit import database
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.sweeps import Case, CaseStore, StoredCase, load_cases, owners, store
 from qrnn_qiskit.sweeps.store import to_json
@@ -282,7 +283,7 @@ def finish_many(cases, kept):
 def test_a_full_disk_keeps_what_is_finished(path):
     with CaseStore(path) as cases:
         ((num_pages,),) = query(path, "PRAGMA page_count")
-        cases._connection.execute(f"PRAGMA max_page_count = {num_pages + 10}")
+        cases._file.connection.execute(f"PRAGMA max_page_count = {num_pages + 10}")
         cases.claim(["a", "b", "c"])
         kept = []
         with pytest.raises(InputError, match=r"study\.db: must have room to grow, got: .*full"):
@@ -299,8 +300,8 @@ def test_a_full_disk_keeps_what_is_finished(path):
 
 
 def test_a_lock_is_waited_for_but_not_for_ever(path, monkeypatch):
-    monkeypatch.setattr(store, "WAIT_SECONDS", 0.05)
-    monkeypatch.setattr(store, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(database, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.2)
     with CaseStore(path) as cases, closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")
         began = time.monotonic()
@@ -313,7 +314,7 @@ def test_a_lock_is_waited_for_but_not_for_ever(path, monkeypatch):
 
 
 def interrupt_within(cases):
-    with cases._transaction() as connection:
+    with cases._file.transaction() as connection:
         connection.execute("INSERT INTO cases VALUES ('a', '{}', '{}', 0)")
         raise KeyboardInterrupt
 
@@ -329,10 +330,11 @@ def test_an_interruption_within_a_transaction_undoes_it(path):
 def test_what_a_killed_process_had_half_written_is_undone_for_readers_too(path):
     script = (
         "import os, sys; from pathlib import Path; from qrnn_qiskit.sweeps.store import *; "
-        "store = CaseStore(Path(sys.argv[1])); store._connection.execute('PRAGMA cache_size = 2'); "
+        "store = CaseStore(Path(sys.argv[1])); connection = store._file.connection; "
+        "connection.execute('PRAGMA cache_size = 2'); "
         "store.finish([StoredCase('a', {}, {}, 0.0)]); "
-        "store._connection.execute('BEGIN'); "
-        "[store._connection.execute('INSERT INTO cases VALUES (?, ?, ?, 0)', (n, '{}', '1' * 4000))"
+        "connection.execute('BEGIN'); "
+        "[connection.execute('INSERT INTO cases VALUES (?, ?, ?, 0)', (n, '{}', '1' * 4000))"
         " for n in range(100)]; os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, check=False)
