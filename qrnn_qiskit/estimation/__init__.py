@@ -1,7 +1,17 @@
 """Bits to numbers with error bars: parities, calibration, readout mitigation."""
 
-from qrnn_qiskit.estimation.calibration import ReadoutCalibration, run_calibration
-from qrnn_qiskit.estimation.evaluators import Evaluator, ExactEvaluator, ShotEvaluator
+from qrnn_qiskit.estimation.calibration import (
+    ReadoutCalibration,
+    num_calibration_rows,
+    run_calibrated,
+    run_calibration,
+)
+from qrnn_qiskit.estimation.evaluators import (
+    Evaluator,
+    ExactEvaluator,
+    Recalibration,
+    ShotEvaluator,
+)
 from qrnn_qiskit.estimation.gradients import (
     GradientEstimator,
     ParameterShift,
@@ -25,6 +35,7 @@ __all__ = [
     "OutcomeEstimate",
     "ParameterShift",
     "ReadoutCalibration",
+    "Recalibration",
     "SequenceEstimate",
     "ShotEvaluator",
     "Spsa",
@@ -33,5 +44,7 @@ __all__ = [
     "SurrogateBias",
     "estimate_sequence",
     "estimate_steering_errors",
+    "num_calibration_rows",
+    "run_calibrated",
     "run_calibration",
 ]

@@ -1,13 +1,14 @@
 """Readout error of every bit of the record, measured on the same qubits and instructions."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qrnn_qiskit.compiling import CompiledProgram
 from qrnn_qiskit.errors import InputError, require
-from qrnn_qiskit.execution import Executor, RunRequest
+from qrnn_qiskit.execution import Executor, RunRequest, RunResult
 from qrnn_qiskit.program import SequenceProgram
 
 
@@ -17,6 +18,11 @@ class ReadoutCalibration:
 
     All arrays have shape `(num_bits,)`, in the order of `program.record`. Bits measured on the
     same qubit by the same kind of measurement (mid-circuit or final) share one estimate.
+
+    Attributes:
+        num_shots: of each of the four rows.
+        measured_at: seconds since 1970, when the last shot was over; None if unknown. Readout
+            errors drift: the age of a calibration is part of every number that it corrects.
     """
 
     e0: NDArray[np.float64]
@@ -24,6 +30,7 @@ class ReadoutCalibration:
     e0_error: NDArray[np.float64]
     e1_error: NDArray[np.float64]
     num_shots: int
+    measured_at: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("e0", "e1"):
@@ -47,6 +54,29 @@ class ReadoutCalibration:
         """Assignment matrix of one bit; columns are prepared states."""
         e0, e1 = self.e0[bit], self.e1[bit]
         return np.array([[1 - e0, e1], [e0, 1 - e1]])
+
+    def to_arrays(self) -> dict[str, NDArray[np.float64]]:
+        """All numbers, for records and checkpoints.
+
+        Example:
+            >>> half = np.full(2, 0.5)
+            >>> found = ReadoutCalibration(half / 5, half / 5, half / 50, half / 50, 400, 1.8e9)
+            >>> ReadoutCalibration.from_arrays(found.to_arrays()).num_shots
+            400
+        """
+        measured_at = np.nan if self.measured_at is None else self.measured_at
+        return {
+            "rates": np.stack((self.e0, self.e1, self.e0_error, self.e1_error)),
+            "calibration": np.array([self.num_shots, measured_at]),
+        }
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, NDArray[np.float64]]) -> "ReadoutCalibration":
+        """The reverse of `to_arrays`."""
+        num_shots, measured_at = (float(number) for number in arrays["calibration"])
+        found = None if np.isnan(measured_at) else measured_at
+        e0, e1, e0_error, e1_error = arrays["rates"]
+        return ReadoutCalibration(e0, e1, e0_error, e1_error, int(num_shots), found)
 
 
 def build_calibration_rows(
@@ -90,16 +120,65 @@ def run_calibration(
         >>> run_calibration(AerExecutor(), compile_logical(program), num_shots=100).e0.tolist()
         [0.0, 0.0, 0.0, 0.0]
     """
-    values, expected = build_calibration_rows(compiled.program)
+    values, _ = build_calibration_rows(compiled.program)
     result = executor.run(RunRequest(compiled, values, num_shots, seed))
-    ones = result.bits.sum(axis=1, dtype=np.int64)
+    return _read_calibration(compiled, result.bits, result.measured_at)
+
+
+def run_calibrated(
+    executor: Executor, request: RunRequest, calibration_shots: int
+) -> tuple[RunResult, ReadoutCalibration]:
+    """Rows and the calibration of their readout, in one request: one job, of one moment.
+
+    Rows of one circuit have equal shots, so that each calibration row is there as often as it
+    takes.
+
+    Args:
+        executor: who runs it.
+        request: rows to run.
+        calibration_shots: of each of the four calibration rows, at least.
+
+    Returns:
+        The records of the request's rows, and the calibration.
+
+    Cost: that of the request, and of `num_calibration_rows` more rows.
+
+    Raises:
+        InputError: if a bit reads nothing (e0 + e1 >= 1).
+    """
+    values, _ = build_calibration_rows(request.compiled.program)
+    num_rows = num_calibration_rows(request.num_shots, calibration_shots)
+    rows = np.concatenate((np.repeat(values, num_rows // 4, axis=0), request.slot_values))
+    result = executor.run(replace(request, slot_values=rows))
+    bits = result.bits[:num_rows].reshape(4, -1, result.bits.shape[2])
+    calibration = _read_calibration(request.compiled, bits, result.measured_at)
+    return replace(result, bits=result.bits[num_rows:]), calibration
+
+
+def num_calibration_rows(num_shots: int, calibration_shots: int) -> int:
+    """Rows of `num_shots` that a calibration takes beside the rows of a request.
+
+    Example:
+        >>> num_calibration_rows(num_shots=500, calibration_shots=1200)
+        12
+    """
+    return 4 * -(-calibration_shots // num_shots)
+
+
+def _read_calibration(
+    compiled: CompiledProgram, bits: NDArray[np.uint8], measured_at: float
+) -> ReadoutCalibration:
+    """From records `(4, num_shots, num_bits)` of the calibration rows."""
+    _, expected = build_calibration_rows(compiled.program)
+    num_shots = bits.shape[1]
+    ones = bits.sum(axis=1, dtype=np.int64)
     groups = [
         (qubit, bit.role == "final")
         for qubit, bit in zip(compiled.bit_to_qubit, compiled.program.record, strict=True)
     ]
     rates = {group: _error_rates(ones, expected, groups, group, num_shots) for group in set(groups)}
     e0, e1, e0_error, e1_error = np.array([rates[group] for group in groups]).T
-    return ReadoutCalibration(e0, e1, e0_error, e1_error, num_shots)
+    return ReadoutCalibration(e0, e1, e0_error, e1_error, num_shots, measured_at)
 
 
 def _error_rates(

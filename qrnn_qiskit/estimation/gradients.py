@@ -18,8 +18,8 @@ from qrnn_qiskit.simulate import exact_features
 Array = NDArray[np.float64]
 PullBack = Callable[[Array], Array]
 
-# Rows of one request while shifting: bounds memory, not results.
-_ROWS_PER_REQUEST = 4096
+# Rows of one request while shifting or perturbing, times final bases: bounds memory.
+ROWS_PER_REQUEST = 4096
 # Weight of older batches in the damping fit: an average over the last ten or so.
 _FIT_DECAY = 0.9
 
@@ -166,7 +166,7 @@ class ParameterShift:
 
         def pull_back(gradient: Array) -> Array:
             slot_gradient = np.zeros_like(base)
-            step = max(1, _ROWS_PER_REQUEST // (2 * len(base)))
+            step = max(1, ROWS_PER_REQUEST // (2 * len(base)))
             for start in range(0, len(shifted), step):
                 chosen = shifted[start : start + step]
                 rows = np.tile(base, (2 * len(chosen), 1, 1))
@@ -214,14 +214,18 @@ class Spsa:
 
         def pull_back(gradient: Array) -> Array:
             rng = np.random.default_rng(self.seeds.draw())
+            signs = rng.choice([-1.0, 1.0], size=(self.num_directions, *controls.shape))
             total = np.zeros_like(controls)
-            for _ in range(self.num_directions):
-                signs = rng.choice([-1.0, 1.0], size=controls.shape)
-                step = self.radius_rad * signs
-                rows = np.concatenate((controls + step, controls - step))
-                plus, minus = np.split(self.evaluator.evaluate(rows).value, 2)
-                slope = ((plus - minus) * gradient).sum(axis=1, keepdims=True)
-                total += slope / (2 * self.radius_rad) * signs
+            step = max(1, ROWS_PER_REQUEST // (2 * len(controls)))
+            for start in range(0, self.num_directions, step):
+                # Many directions in one request, which on a device is one job.
+                chosen = signs[start : start + step]
+                ways = self.radius_rad * np.stack((chosen, -chosen))
+                rows = (controls + ways).reshape(-1, controls.shape[1])
+                values = self.evaluator.evaluate(rows).value
+                plus, minus = values.reshape(2, *chosen.shape[:2], -1)
+                slopes = ((plus - minus) * gradient).sum(axis=-1, keepdims=True)
+                total += (slopes / (2 * self.radius_rad) * chosen).sum(axis=0)
             return total / self.num_directions
 
         return pull_back

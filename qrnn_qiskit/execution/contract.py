@@ -1,6 +1,7 @@
 """The protocol between everything that asks for shots and everything that runs them."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -57,11 +58,13 @@ class RunResult:
             `program.record`.
         executor: who ran it.
         wall_seconds: how long it took.
+        measured_at: seconds since 1970, when its last shot was over; now unless given.
     """
 
     bits: NDArray[np.uint8]
     executor: str
     wall_seconds: float
+    measured_at: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         require(self.bits.ndim == 3 and self.bits.dtype == np.uint8, "bits",

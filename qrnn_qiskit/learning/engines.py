@@ -13,11 +13,10 @@ from qrnn_qiskit.estimation import (
     GradientEstimator,
     Mitigation,
     ParameterShift,
-    ReadoutCalibration,
+    Recalibration,
     ShotEvaluator,
     Spsa,
     Surrogate,
-    run_calibration,
 )
 from qrnn_qiskit.execution import Executor, SeedStream
 from qrnn_qiskit.learning.quantum_layer import QuantumLayer, SequenceNetwork
@@ -74,8 +73,8 @@ class _ExactHostSession:
 class ShotEngine:
     """Readouts from the shots of an executor, through a `QuantumLayer`.
 
-    Each program (in the `host` loop: each prefix) is compiled once and, if readouts are
-    mitigated, calibrated once, when it is first run.
+    Each program (in the `host` loop: each prefix) is compiled once. If readouts are mitigated, its
+    first request holds its calibration, and later ones as `calibrate_every` says.
 
     Args:
         executor: who runs the shots.
@@ -86,6 +85,7 @@ class ShotEngine:
         last_timesteps: of `parameter_shift`.
         num_directions: of `spsa`.
         calibration_shots: of each of the four calibration rows.
+        calibrate_every: requests of a program that share one calibration; all if None.
         seed: of everything random.
 
     Raises:
@@ -100,6 +100,7 @@ class ShotEngine:
     last_timesteps: int | None = None
     num_directions: int = 8
     calibration_shots: int = 4000
+    calibrate_every: int | None = None
     seed: int = 0
     _layers: dict[SequenceProgram, QuantumLayer] = field(default_factory=dict, repr=False)
 
@@ -111,24 +112,27 @@ class ShotEngine:
         require(self.mitigation in mitigations, "mitigation",
                 f"must be one of {', '.join(mitigations)}", self.mitigation,
                 "local is the default choice")  # fmt: skip
-        for name in ("num_shots", "calibration_shots", "num_directions", "last_timesteps"):
+        for name in (
+            "num_shots", "calibration_shots", "calibrate_every", "num_directions", "last_timesteps"
+        ):  # fmt: skip
             number = getattr(self, name)
             require(number is None or number >= 1, name, "must be at least 1", number,
                     "ask for one or more")  # fmt: skip
         self._seeds = SeedStream(self.seed)
 
     def layer(self, program: SequenceProgram) -> QuantumLayer:
-        """The quantum layer of a program, compiled and calibrated at first use."""
+        """The quantum layer of a program, compiled at first use."""
         # By value: an id would build the circuit of every host prefix again at every step.
         if program not in self._layers:
             compiled = self.compile_program(program)
-            calibration: ReadoutCalibration | None = None
-            if self.mitigation != "none":
-                # Not from the stream: a resumed engine calibrates in another order.
-                seed = SeedStream(self.seed, position=int(program.program_id, 16)).draw()
-                calibration = run_calibration(self.executor, compiled, self.calibration_shots, seed)
+            due = Recalibration(self.calibration_shots, self.calibrate_every)
             evaluator = ShotEvaluator(
-                compiled, self.executor, self.num_shots, self._seeds, self.mitigation, calibration
+                compiled,
+                self.executor,
+                self.num_shots,
+                self._seeds,
+                self.mitigation,
+                recalibration=None if self.mitigation == "none" else due,
             )
             network = SequenceNetwork(evaluator, self._build_gradient(evaluator))
             self._layers[program] = QuantumLayer(network)
@@ -149,28 +153,50 @@ class ShotEngine:
         """
         return PrefixHostSession(self, program)
 
+    @property
+    def calibration_age_seconds(self) -> float | None:
+        """Of the oldest calibration used in the latest request of each program; None if unknown."""
+        ages = [each.calibration_age_seconds for each in self._evaluators().values()]
+        known = [age for age in ages if age is not None]
+        return max(known, default=None)
+
     def surrogates(self) -> list[Surrogate]:
         """The fitted surrogates so far, by program."""
         networks = [layer.network for layer in self._layers.values()]
         return [network.gradient for network in networks if isinstance(network.gradient, Surrogate)]
 
     def state_dict(self) -> dict[str, object]:
-        """What a checkpoint keeps: the position in the seeds, the fits of the surrogates."""
+        """What a checkpoint keeps: position in the seeds, calibrations, fits of the surrogates."""
         fits = {
             program.program_id: layer.network.gradient.state_dict()
             for program, layer in self._layers.items()
             if isinstance(layer.network.gradient, Surrogate)
         }
-        return {"seed_position": self._seeds.position, "fits": fits}
+        calibrations = {
+            program.program_id: evaluator.state_dict()
+            for program, evaluator in self._evaluators().items()
+        }
+        return {
+            "seed_position": self._seeds.position, "fits": fits, "calibrations": calibrations,
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, object], programs: list[SequenceProgram]) -> None:
-        """Restores `state_dict`; calibrations are repeated with the seeds they had."""
+        """Restores `state_dict`; nothing is run."""
         layers = {program.program_id: self.layer(program) for program in programs}
+        evaluators = {
+            program.program_id: evaluator for program, evaluator in self._evaluators().items()
+        }
+        for key, calibration in state["calibrations"].items():  # type: ignore[attr-defined]
+            evaluators[key].load_state_dict(calibration)
         self._seeds.position = int(state["seed_position"])  # type: ignore[call-overload]
         for key, fit in state["fits"].items():  # type: ignore[attr-defined]
             gradient = layers[key].network.gradient
             if isinstance(gradient, Surrogate):
                 gradient.load_state_dict(fit)
+
+    def _evaluators(self) -> dict[SequenceProgram, ShotEvaluator]:
+        layers = self._layers.items()
+        return {program: layer.network.evaluator for program, layer in layers}  # type: ignore[misc]
 
     def _build_gradient(self, evaluator: ShotEvaluator) -> GradientEstimator:
         if self.gradient == "parameter_shift":

@@ -10,9 +10,9 @@ import torch
 from qrnn_qiskit.estimation import (
     Mitigation,
     ReadoutCalibration,
+    Recalibration,
     ShotEvaluator,
     estimate_steering_errors,
-    run_calibration,
 )
 from qrnn_qiskit.execution import SeedStream
 from qrnn_qiskit.learning import QRNN, Evaluation, Readouts, ShotEngine, evaluate_outputs
@@ -189,14 +189,15 @@ class _Reader(ABC):
 
 @dataclass
 class _CircuitReader(_Reader):
-    """Open and feedforward loops: one circuit per sample, its record read in several ways."""
+    """Open and feedforward loops: one circuit per sample, its record read in several ways.
+
+    Where readouts are noisy their calibration is part of the first request.
+    """
 
     def __post_init__(self) -> None:
         self._compiled = self.target.compile_program(self.model.program)
-        self._bits = self._load_or_run()
-        self._calibration: ReadoutCalibration | None = None
-        if self.target.is_noisy:
-            self._calibration = self._load_or_calibrate()
+        self._bits, self._calibration = self._load_or_run()
+        if self._calibration is not None:
             self.warning = estimate_steering_errors(self.model.program, self._calibration).warning
 
     def read(self, mitigation: Mitigation) -> Sampled:
@@ -213,53 +214,38 @@ class _CircuitReader(_Reader):
         errors = self.model.split_features(torch.from_numpy(estimate.standard_error))
         return Sampled(self.label(mitigation), mitigation, readouts, errors.steps.numpy())
 
-    def _load_or_run(self) -> np.ndarray:
+    def _load_or_run(self) -> tuple[np.ndarray, ReadoutCalibration | None]:
         name = self.label("none")
         with torch.no_grad():
             controls = self.model.controls(torch.from_numpy(self.split.inputs))
         values = self.model.program.slots.values(controls.double().cpu().numpy())
         saved = self.load(name, slot_values=values)
-        if saved is not None:
-            return np.unpackbits(saved["bits"], axis=-1, count=self.model.program.num_bits)
-        bits = []
+        if saved is not None and ("rates" in saved) == self.target.is_noisy:
+            bits = np.unpackbits(saved["bits"], axis=-1, count=self.model.program.num_bits)
+            return bits, ReadoutCalibration.from_arrays(saved) if self.target.is_noisy else None
+        due = Recalibration(self.spec.calibration_shots) if self.target.is_noisy else None
+        evaluator = ShotEvaluator(
+            self._compiled, self.target.executor, self.spec.num_shots, recalibration=due
+        )
+        parts = []
         with self.progress.stage(name, len(values)) as stage:
             step = self.target.rows_per_request or len(values)
             for start in range(0, len(values), step):
                 part = values[start : start + step]
-                evaluator = ShotEvaluator(
-                    self._compiled,
-                    self.target.executor,
-                    self.spec.num_shots,
-                    SeedStream(self.spec.seed, position=1 + start),
-                )
-                bits.append(evaluator.run_bits(part))
+                evaluator.seeds = SeedStream(self.spec.seed, position=1 + start)
+                parts.append(evaluator.run_bits(part))
                 stage.advance(units=len(part))
-        record = np.concatenate(bits)
+        bits, calibration = np.concatenate(parts), evaluator.calibration
         self.save(
             name,
-            bits=np.packbits(record, axis=-1),
+            bits=np.packbits(bits, axis=-1),
             slot_values=values,
             program_id=np.array(self.model.program.program_id),
             physical_qubits=np.array(self._compiled.physical_qubits),
+            measured_at=np.array(evaluator.measured_at),
+            **({} if calibration is None else calibration.to_arrays()),
         )
-        return record
-
-    def _load_or_calibrate(self) -> ReadoutCalibration:
-        """Readout errors of the compiled circuit: they do not depend on what it is bound to."""
-        name = f"{self.target.label} calibration"
-        program_id = np.array(self.model.program.program_id)
-        num_shots = self.spec.calibration_shots
-        saved = self.load(name, program_id=program_id)
-        if saved is not None:
-            e0, e1, e0_error, e1_error = saved["rates"]
-            return ReadoutCalibration(e0, e1, e0_error, e1_error, num_shots)
-        with self.progress.stage(name, 1) as stage:
-            seed = SeedStream(self.spec.seed).draw()
-            found = run_calibration(self.target.executor, self._compiled, num_shots, seed)
-            stage.advance()
-        rates = np.stack((found.e0, found.e1, found.e0_error, found.e1_error))
-        self.save(name, rates=rates, program_id=program_id)
-        return found
+        return bits, calibration
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Training with shots in the loop: on a device, or on noisy Aer as its rehearsal."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -21,12 +21,15 @@ class DeviceLoopResult:
         damping: fitted by the surrogate, per timestep and final basis; empty for others.
         residual_rms: of measured against damped exact readouts, the surrogate's bias and noise.
         gradient: estimator used.
+        calibration_ages: seconds between the oldest readout calibration used in a step and its
+            shots, for each step; 0 where both were one job, None without mitigation.
     """
 
     losses: tuple[float, ...]
     damping: tuple[float, ...]
     residual_rms: float
     gradient: str
+    calibration_ages: tuple[float | None, ...] = field(default=(), compare=False)
 
 
 def train_on_device(
@@ -62,16 +65,18 @@ def train_on_device(
     checkpoint = f"device_loop-{spec.loop_id}.pt"
     state = run.load_checkpoint(checkpoint, spec.loop_id)
     losses: list[float] = []
+    ages: list[float | None] = []
     if state is not None:
-        losses = list(state.pop("losses"))
+        losses, ages = list(state.pop("losses")), list(state.pop("calibration_ages"))
         trainer.load_state_dict(state)
     with progress.stage(f"train on {target.label}", loop.steps, len(losses)) as stage:
         for event in trainer.run():
             if isinstance(event, StepDone):
                 losses.append(event.loss)
+                ages.append(tuned.engine.calibration_age_seconds)
                 stage.advance(f"loss {event.loss:.3f}")
-                state = {**trainer.state_dict(), "losses": list(losses)}
-                run.save_checkpoint(checkpoint, spec.loop_id, state)
+                done = {"losses": list(losses), "calibration_ages": list(ages)}
+                run.save_checkpoint(checkpoint, spec.loop_id, trainer.state_dict() | done)
     fits = tuned.engine.surrogates()
     bias = fits[-1].bias if fits else None
     result = DeviceLoopResult(
@@ -79,6 +84,7 @@ def train_on_device(
         damping=bias.damping if bias else (),
         residual_rms=bias.residual_rms if bias else float("nan"),
         gradient=loop.gradient,
+        calibration_ages=tuple(ages),
     )
     return result, tuned
 
@@ -96,6 +102,7 @@ def build_device_engine(
         last_timesteps=loop.last_timesteps,
         num_directions=loop.num_directions,
         calibration_shots=sampling.calibration_shots,
+        calibrate_every=loop.calibrate_every,
         seed=sampling.seed,
     )
 

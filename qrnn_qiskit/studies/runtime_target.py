@@ -1,14 +1,17 @@
 """Where inference runs as jobs: a device of IBM Quantum, or the same path on this machine."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qrnn_qiskit.estimation import num_calibration_rows
+from qrnn_qiskit.estimation.gradients import ROWS_PER_REQUEST
 from qrnn_qiskit.execution import AerExecutor, RunRequest, noise_for
 from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.local_client import LocalClient
@@ -26,7 +29,7 @@ LEDGER_NAME = "ledger.sqlite"
 
 @dataclass(frozen=True)
 class Forecast:
-    """What inference will send and take, before anything is sent.
+    """What a run will send and take, before anything is sent.
 
     Attributes:
         backend: where.
@@ -44,6 +47,17 @@ class Forecast:
     num_executions: int
     qpu_seconds: float
 
+    def __add__(self, other: "Forecast") -> "Forecast":
+        """Both, on one backend."""
+        return Forecast(
+            self.backend,
+            self.mode,
+            self.num_jobs + other.num_jobs,
+            self.num_rows + other.num_rows,
+            self.num_executions + other.num_executions,
+            self.qpu_seconds + other.qpu_seconds,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class RuntimeTarget:
@@ -59,26 +73,18 @@ class RuntimeTarget:
         Raises:
             InputError: if the device would refuse a job.
         """
-        is_host = program.cell.loop == "host"
-        lengths = range(1, program.num_timesteps + 1) if is_host else (program.num_timesteps,)
         mitigated = [mitigation for mitigation in spec.mitigations if mitigation != "none"]
-        # In the host loop readouts steer what follows: each mitigation is a run of its own.
-        num_runs = 1 + len(mitigated) if is_host else 1
-        totals = np.zeros(4)
-        for length in lengths:
-            prefix = program.prefix(length)
+        calibration = num_calibration_rows(spec.num_shots, spec.calibration_shots)
+        requests = []
+        for prefix in _circuits(program):
             rows = spec.num_samples * len(prefix.final_bases)
-            calibrations = (len(mitigated) if is_host else 1) if mitigated or not is_host else 0
-            for num_rows, num_shots, times in (
-                (rows, spec.num_shots, num_runs),
-                (4, spec.calibration_shots, calibrations),
-            ):
-                jobs, seconds = self.executor.forecast(self._request(prefix, num_rows, num_shots))
-                totals += np.array([jobs, num_rows, num_rows * num_shots, seconds]) * times
-        num_jobs, total_rows, num_executions = (int(total) for total in totals[:3])
-        return Forecast(
-            self.executor.name, self.mode, num_jobs, total_rows, num_executions, float(totals[3])
-        )
+            if program.cell.loop == "host":
+                # Readouts steer what follows: each mitigation is a run of its own.
+                wanted = [rows, *(rows + calibration for _ in mitigated)]
+            else:
+                wanted = [rows + calibration]
+            requests += [(prefix, num_rows, spec.num_shots) for num_rows in wanted]
+        return self._forecast(requests)
 
     def forecast_training(
         self, program: SequenceProgram, spec: RuntimeSpec, loop: DeviceLoopSpec
@@ -88,26 +94,32 @@ class RuntimeTarget:
         Raises:
             InputError: if the device would refuse a job.
         """
-        is_host = program.cell.loop == "host"
-        lengths = range(1, program.num_timesteps + 1) if is_host else (program.num_timesteps,)
-        totals = np.zeros(4)
-        for length in lengths:
-            prefix = program.prefix(length)
-            rows = loop.batch_size * len(prefix.final_bases) * _rows_per_sample(prefix, loop)
-            requests = [(rows, loop.num_shots, loop.steps)]
-            if loop.mitigation != "none":
-                requests.append((4, spec.calibration_shots, 1))
-            for num_rows, num_shots, times in requests:
-                jobs, seconds = self.executor.forecast(self._request(prefix, num_rows, num_shots))
-                totals += np.array([jobs, num_rows, num_rows * num_shots, seconds]) * times
+        calibration = num_calibration_rows(loop.num_shots, spec.calibration_shots)
+        if loop.mitigation == "none":
+            calibration = 0
+        requests = []
+        for prefix in _circuits(program):
+            wanted = _rows_per_step(prefix, loop) * loop.steps
+            for number, rows in enumerate(wanted):
+                more = calibration if number % loop.calibrate_every == 0 else 0
+                requests.append((prefix, rows + more, loop.num_shots))
         after = self.forecast(program, spec.model_copy(update={"mitigations": (loop.mitigation,)}))
-        return replace(
-            after,
-            num_jobs=after.num_jobs + int(totals[0]),
-            num_rows=after.num_rows + int(totals[1]),
-            num_executions=after.num_executions + int(totals[2]),
-            qpu_seconds=after.qpu_seconds + float(totals[3]),
-        )
+        return self._forecast(requests) + after
+
+    def _forecast(self, requests: list[tuple[SequenceProgram, int, int]]) -> Forecast:
+        """Of requests `(program, num_rows, num_shots)`."""
+        total = Forecast(self.executor.name, self.mode, 0, 0, 0, 0.0)
+        for (program, num_rows, num_shots), times in Counter(requests).items():
+            jobs, seconds = self.executor.forecast(self._request(program, num_rows, num_shots))
+            total += Forecast(
+                total.backend,
+                total.mode,
+                jobs * times,
+                num_rows * times,
+                num_rows * num_shots * times,
+                seconds * times,
+            )
+        return total
 
     def _request(self, program: SequenceProgram, num_rows: int, num_shots: int) -> RunRequest:
         """As large as the real one; angles of a readout in the middle of its range, else 0."""
@@ -130,15 +142,27 @@ class JobLines:
         self._progress.say(f"job {news.part} of {news.num_parts}{named} {news.state}{detail}")
 
 
-def _rows_per_sample(program: SequenceProgram, loop: DeviceLoopSpec) -> int:
-    """Rows of a sample for each step: its own, and those of the gradient."""
+def _circuits(program: SequenceProgram) -> list[SequenceProgram]:
+    """What is run: every prefix in the host loop."""
+    if program.cell.loop == "host":
+        return [program.prefix(length) for length in range(1, program.num_timesteps + 1)]
+    return [program]
+
+
+def _rows_per_step(program: SequenceProgram, loop: DeviceLoopSpec) -> list[int]:
+    """Rows of the requests of one step: the batch's own, and those of the gradient."""
+    own = loop.batch_size * len(program.final_bases)
     if loop.gradient == "surrogate":
-        return 1
+        return [own]
     if loop.gradient == "spsa":
-        return 1 + 2 * loop.num_directions
-    slots = [program.slots.slots[index] for index in program.slots.driven]
-    first = 1 + program.num_timesteps - (loop.last_timesteps or program.num_timesteps)
-    return 1 + 2 * sum(slot.timestep >= first for slot in slots)
+        times = 2 * loop.num_directions
+    else:
+        slots = [program.slots.slots[index] for index in program.slots.driven]
+        first = 1 + program.num_timesteps - (loop.last_timesteps or program.num_timesteps)
+        times = 2 * sum(slot.timestep >= first for slot in slots)
+    most = max(1, ROWS_PER_REQUEST // (2 * loop.batch_size)) * 2
+    full, rest = divmod(times, most)
+    return [own, *[own * most] * full, *([own * rest] if rest else [])]
 
 
 @contextmanager

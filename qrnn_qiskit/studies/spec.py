@@ -173,6 +173,9 @@ class DeviceLoopSpec(BaseModel):
     last_timesteps: int | None = Field(None, ge=1, description="that parameter_shift shifts")
     num_directions: int = Field(8, ge=1, description="of spsa")
     mitigation: Mitigation = Field("local", description="none, local or m3")
+    calibrate_every: int = Field(
+        5, ge=1, description="requests of a circuit that share one readout calibration"
+    )
 
 
 class JobSpec(BaseModel):

@@ -76,7 +76,7 @@ def test_local_jobs_give_what_aer_gives_and_are_answered_from_the_ledger(trained
     ledger_path = result.run / LEDGER_NAME
     with Ledger(ledger_path, create=False) as ledger:
         before = ledger.records()
-    assert [record.state for record in before] == ["done", "done"]
+    assert [record.state for record in before] == ["done"]
     # Without its records, too: nothing is run again.
     for path in (result.run / "records").glob("runtime*"):
         path.unlink()
@@ -100,12 +100,11 @@ def test_the_host_loop_sends_a_job_for_every_prefix(tmp_path):
     (run,) = tmp_path.iterdir()
     with Ledger(run / LEDGER_NAME, create=False) as ledger:
         records = ledger.records()
-    # Three prefixes, raw and mitigated, and a calibration of each of the latter. The first prefix
-    # has the same angles and seed both times: one job answers both.
-    assert forecasts[0].num_jobs == 9
-    assert len(records) == 8
-    num_rows = sum(record.intent.num_rows for record in records)
-    assert num_rows == forecasts[0].num_rows - 2 * 3
+    # Three prefixes, raw and mitigated, the latter with their calibration.
+    assert len(records) == forecasts[0].num_jobs == 6
+    assert sum(record.intent.num_rows for record in records) == forecasts[0].num_rows
+    # 2 samples in 3 bases, and 4 calibration rows of 60 shots twice for 100.
+    assert forecasts[0].num_rows == 3 * (2 * 3) + 3 * (2 * 3 + 4 * 2)
 
 
 @pytest.mark.parametrize("mode", ["session", "batch", "job"])
@@ -168,20 +167,20 @@ def test_the_commands(trained, tmp_path):
     job = write_job(tmp_path, SMALL)
     dry = qrnn("infer", job, "--runs", runs, "--dry-run")
     assert dry.exit_code == 0
-    assert "2 jobs" in dry.stderr
+    assert "1 jobs" in dry.stderr
     assert "nothing was sent" in dry.stderr
     assert not (result.run / LEDGER_NAME).exists() or not ledger_of(result).records()
     found = qrnn("infer", job, "--runs", runs, "--backend", "fake_boston", "--json")
     assert found.exit_code == 0, found.output
     assert len(strict_json(found.stdout)["rows"]) == 2
     listed = strict_json(qrnn("jobs", "ls", "--runs", runs, "--json").stdout)["jobs"]
-    assert [job["state"] for job in listed] == ["done", "done"]
+    assert [job["state"] for job in listed] == ["done"]
     assert listed[0]["labels"]["name"] == "tiny"
     shown = qrnn("jobs", "show", listed[0]["job_id"], "--runs", runs)
     assert listed[0]["tag"] in shown.stdout
     exported = qrnn("jobs", "export", tmp_path / "out", "--runs", runs)
     assert exported.exit_code == 0
-    assert len(list((tmp_path / "out").glob("*.json"))) == 2
+    assert len(list((tmp_path / "out").glob("*.json"))) == 1
     for arguments, message in (
         (["show", "nothing"], "must name one job, got 'nothing'"),
         (["cancel", listed[0]["job_id"]], "must be under way to be cancelled, got done"),
@@ -227,21 +226,21 @@ def test_a_training_that_a_budget_ends_goes_on_without_paying_twice(tmp_path, bo
         spec = spec_of(SMALL, aer=None, device_loop=loop, runtime=settings)
         return run_training(spec, runs_root=tmp_path / folder, resume=resume)
 
-    with pytest.raises(InputError, match="max_qpu_seconds: must cover the next 1 jobs, got 8 s"):
-        run("broken", max_qpu_seconds=8.0)
-    assert num_jobs(boston) == 3  # a calibration and two steps
+    with pytest.raises(InputError, match="max_qpu_seconds: must cover the next 1 jobs, got 6 s"):
+        run("broken", max_qpu_seconds=6.0)
+    assert num_jobs(boston) == 2
     resumed = run("broken", resume=True, max_qpu_seconds=1000.0)
     assert set(boston.executions.values()) == {1}
-    # Three steps, their calibration, and inference with a calibration of its own.
-    assert num_jobs(boston) == 6
+    # Three steps, the first with a calibration, and inference with one of its own.
+    assert num_jobs(boston) == 4
     (folder,) = (tmp_path / "broken").iterdir()
     with Ledger(folder / LEDGER_NAME, create=False) as ledger:
         assert {record.state for record in ledger.records()} == {"done"}
-        assert ledger.total_usage() > 8
+        assert ledger.total_usage() > 6
     # A run of its own finds the jobs of equal content by their tags: the service runs none again.
     whole = run("whole")
     assert whole.device_loop == resumed.device_loop
-    assert num_jobs(boston) == 6
+    assert num_jobs(boston) == 4
 
 
 def test_a_device_that_cannot_be_reached_is_refused_before_training(tmp_path):
@@ -278,4 +277,4 @@ def test_results_of_a_run_that_was_given_up_are_adopted(trained, tmp_path, bosto
     assert qrnn("jobs", "adopt", "--runs", runs).stdout == ""
     assert qrnn(*arguments).exit_code == 0
     assert set(boston.executions.values()) == {1}
-    assert num_jobs(boston) == 2  # that one, and the calibration
+    assert num_jobs(boston) == 1

@@ -6,9 +6,9 @@ import pytest
 from qrnn_qiskit.compiling import compile_logical
 from qrnn_qiskit.devices import DeviceNoise, QubitNoise
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.estimation import ReadoutCalibration, run_calibration
+from qrnn_qiskit.estimation import ReadoutCalibration, run_calibrated, run_calibration
 from qrnn_qiskit.estimation.calibration import build_calibration_rows
-from qrnn_qiskit.execution import AerExecutor, ScriptedExecutor
+from qrnn_qiskit.execution import AerExecutor, RunRequest, ScriptedExecutor
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from tests.programs import bind, host_program
 from tests.reference.branch_enumeration import enumerate_records, pack_bits
@@ -79,6 +79,28 @@ def test_planted_errors_are_recovered_through_aer():
     assert largest_deviation(e1, e0) > 5
     other_banks = [{2: 3, 3: 2}.get(qubit, qubit) for qubit in COMPILED.bit_to_qubit]
     assert largest_deviation(*planted_rates(other_banks)) > 5
+
+
+def test_rows_and_their_calibration_are_one_request(rng):
+    """Each of the four rows 5 times 500 shots; five standard errors of a binomial rate."""
+    aer = AerExecutor(DeviceNoise("planted", PLANTED, ()), max_threads=1)
+    executor = ScriptedExecutor(lambda request: aer.run(request).bits)
+    values = rng.uniform(-1, 1, (3, COMPILED.program.slots.num_slots))
+    result, calibration = run_calibrated(executor, RunRequest(COMPILED, values, 500, 3), 2400)
+    (request,) = executor.requests
+    assert (request.num_rows, request.num_shots, request.seed) == (23, 500, 3)
+    # The rows asked for come back, in order: these are the last of what was run.
+    np.testing.assert_array_equal(result.bits, aer.run(request).bits[20:])
+    np.testing.assert_array_equal(request.slot_values[20:], values)
+    assert calibration.num_shots == 2500
+    assert calibration.measured_at == result.measured_at
+    e0, e1 = planted_rates(COMPILED.bit_to_qubit)
+    assert (np.abs(calibration.e0 - e0) < 5 * calibration.e0_error).all()
+    assert (np.abs(calibration.e1 - e1) < 5 * calibration.e1_error).all()
+    assert (np.abs(calibration.e0 - e1) > 5 * calibration.e0_error).any()
+    again = ReadoutCalibration.from_arrays(calibration.to_arrays())
+    np.testing.assert_array_equal(again.e1_error, calibration.e1_error)
+    assert (again.num_shots, again.measured_at) == (2500, calibration.measured_at)
 
 
 def test_bits_of_one_qubit_share_one_estimate(rng):

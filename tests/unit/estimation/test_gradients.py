@@ -229,7 +229,7 @@ def test_parameter_shift_spends_two_rows_per_slot_whatever_the_size_of_requests(
     num_driven = sum(bool(slot.terms) for slot in program.slots.slots)
     assert requests == [2 * num_driven * 3]
     requests.clear()
-    monkeypatch.setattr("qrnn_qiskit.estimation.gradients._ROWS_PER_REQUEST", 20)
+    monkeypatch.setattr("qrnn_qiskit.estimation.gradients.ROWS_PER_REQUEST", 20)
     np.testing.assert_array_equal(pull_back(weights), whole)
     assert max(requests) <= 20
     assert sum(requests) == 2 * num_driven * 3

@@ -180,21 +180,37 @@ def test_each_host_prefix_is_compiled_and_calibrated_once(rng):
     engine = ShotEngine(executor, 8, counting(compiled), mitigation="local", calibration_shots=16)
     model = make_model(make_program("host", num_timesteps=3), engine=engine)
     assert not compiled
+    inputs = random_inputs(rng, model.program)
     for _ in range(2):
-        model(random_inputs(rng, model.program))
+        model(inputs)
     assert [program.num_timesteps for program in compiled] == [1, 2, 3]
-    shots = [request.num_shots for request in executor.requests]
-    # Three calibrations, two passes of three prefixes.
-    assert shots == [16, 8, 16, 8, 16, 8, 8, 8, 8]
-    assert len({request.seed for request in executor.requests}) == len(shots)
+    rows = [request.num_rows for request in executor.requests]
+    # The first request of each prefix holds the four calibration rows, twice for 16 shots of 8.
+    data = 3 * len(inputs)
+    assert rows == [8 + data] * 3 + [data] * 3
+    assert len({request.seed for request in executor.requests}) == len(rows)
+
+
+@pytest.mark.parametrize(("every", "calibrated"), [(1, 4), (2, 2), (3, 2), (None, 1)])
+def test_a_calibration_is_repeated_after_so_many_requests(rng, every, calibrated):
+    executor = ScriptedExecutor(script=prepared_bits)
+    engine = ShotEngine(executor, 8, mitigation="local", calibration_shots=8, calibrate_every=every)
+    model = make_model(make_program("feedforward"), engine=engine)
+    inputs = random_inputs(rng, model.program)
+    for _ in range(4):
+        model(inputs)
+    rows = [request.num_rows for request in executor.requests]
+    data = len(model.program.final_bases) * len(inputs)
+    assert rows.count(4 + data) == calibrated
+    assert rows.count(data) == 4 - calibrated
+    age = engine.calibration_age_seconds
+    assert age == 0.0 if every == 1 else 0.0 <= age < 60.0
 
 
 def prepared_bits(request):
     """Perfect calibration, and random records otherwise."""
     program = request.compiled.program
     shape = (request.num_rows, request.num_shots, program.num_bits)
-    if request.num_shots != 16:
-        return np.random.default_rng(request.seed).integers(2, size=shape, dtype=np.uint8)
     n = program.cell.ansatz.num_memory
     first_final = program.num_bits - n
     bits = np.zeros(shape, np.uint8)
@@ -205,6 +221,10 @@ def prepared_bits(request):
         if slot.role == "beta":
             place = (slot.timestep - 1) * program.cell.num_readouts + slot.qubit
             bits[:, :, place] = one[:, None]
+    # Angles of a calibration row are all 0 or pi.
+    at_random = ~np.isclose(np.sin(request.slot_values), 0).all(axis=1)
+    drawn = np.random.default_rng(request.seed).integers(2, size=shape, dtype=np.uint8)
+    bits[at_random] = drawn[at_random]
     return bits
 
 
