@@ -2,9 +2,10 @@
 
 import json
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -53,7 +54,8 @@ def ls(
             table.add_column(column, justify="right")
         for run, record in found:
             intent = record.intent
-            billed = "" if record.usage_seconds is None else f"{record.usage_seconds:.1f}"
+            seconds = record.metrics.usage_seconds
+            billed = "" if seconds is None else f"{seconds:.1f}"
             table.add_row(
                 escape(run),
                 escape(record.job_id or intent.intent_id[:12]),
@@ -112,25 +114,37 @@ def watch(
 
 @jobs.command()
 def adopt(runs: Runs = Path("runs")) -> None:
-    """Take up what was sent and not heard of again: look jobs up, fetch results that are there.
+    """Take up what was sent and not heard of again: jobs, their results and bills, open sessions.
 
-    A run that goes on does the same by itself; this is for results of runs that will not.
+    A run that goes on does the same by itself; this is for runs that will not.
     """
     with clear_errors():
         from qrnn_qiskit.execution.ledger import Ledger
 
-        clients: dict[str, RuntimeClient] = {}
+        backends: dict[str, Any] = {}
         for path, records in _read_ledgers(runs).items():
-            waiting = [r for r in records if r.state in _UNFINISHED and _is_remote(r)]
-            if not waiting:
-                continue
             with Ledger(path, create=False) as ledger:
-                for record in waiting:
-                    backend = record.intent.backend
-                    if backend not in clients:
-                        clients[backend] = _open_client(backend)
-                    line = _adopt(ledger, record, clients[backend])
-                    out.print(f"{escape(path.parent.name)}  {record.tag}  {line}", soft_wrap=True)
+                waiting = [r for r in records if r.state in _UNFINISHED]
+                unsettled = ledger.unsettled()
+                left_open = [each for each in ledger.sessions.records() if each.closed_at is None]
+                names = {record.intent.backend for record in (*waiting, *unsettled)}
+                for name in sorted(names | {each.backend for each in left_open}):
+                    if not _is_remote(name):
+                        continue
+                    if name not in backends:
+                        backends[name] = _fetch(name)
+                    client = _open_client(backends[name], ledger)
+                    for record in waiting:
+                        if record.intent.backend == name:
+                            line = _adopt(ledger, record, client)
+                            run = escape(path.parent.name)
+                            out.print(f"{run}  {record.tag}  {line}", soft_wrap=True)
+                    for record in ledger.unsettled():
+                        if record.intent.backend == name and record.job_id is not None:
+                            ledger.record_metrics(record.job_id, client.metrics(record.job_id))
+                    num_closed = client.close_left_open()
+                    if num_closed:
+                        out.print(f"{escape(path.parent.name)}  closed {num_closed} sessions")
 
 
 @jobs.command()
@@ -142,12 +156,12 @@ def cancel(name: Name, runs: Runs = Path("runs")) -> None:
             raise InputError(
                 f"job: must be under way to be cancelled, got {record.state}; see qrnn jobs show"
             )
-        if not _is_remote(record):
+        if not _is_remote(record.intent.backend):
             raise InputError(
                 f"job: must run on a device to be cancelled, got {record.intent.backend}; a local "
                 "job ends with its process"
             )
-        _open_client(record.intent.backend).cancel(record.job_id)
+        _open_client(_fetch(record.intent.backend)).cancel(record.job_id)
         err.print(f"asked to cancel {record.job_id}; qrnn jobs ls shows what became of it")
 
 
@@ -193,26 +207,30 @@ def _adopt(ledger: "Ledger", record: "JobRecord", client: "RuntimeClient") -> st
         state = client.status(job_id)
         ledger.record_status(intent_id, state.status)
         if state.status == "done":
-            usage = client.usage_seconds(job_id)
-            ledger.record_result(intent_id, client.result_text(job_id), usage)
+            ledger.record_result(intent_id, client.result_text(job_id))
         elif state.status == "cancelled":
-            ledger.record_cancelled(intent_id, client.usage_seconds(job_id))
+            ledger.record_cancelled(intent_id)
         elif state.is_final:
-            ledger.record_failure(intent_id, state.reason, client.usage_seconds(job_id))
+            ledger.record_failure(intent_id, state.reason)
     except JobError as error:
         raise InputError(f"jobs: {error}; try again later, nothing is lost") from None
     return f"{job_id} {state.status}"
 
 
-def _open_client(backend: str) -> "RuntimeClient":
+def _fetch(backend: str) -> Any:
     from qrnn_qiskit.devices import fetch_backend
+
+    return fetch_backend(backend)
+
+
+def _open_client(backend: Any, ledger: "Ledger | None" = None) -> "RuntimeClient":
     from qrnn_qiskit.execution.runtime_client import RuntimeClient
 
-    return RuntimeClient(fetch_backend(backend), "job")
+    return RuntimeClient(backend, "job", sessions=None if ledger is None else ledger.sessions)
 
 
-def _is_remote(record: "JobRecord") -> bool:
-    return record.intent.backend.startswith("ibm_")
+def _is_remote(backend: str) -> bool:
+    return backend.startswith("ibm_")
 
 
 def _write(file: IO[bytes], text: str) -> None:
@@ -258,7 +276,7 @@ def _plain(record: "JobRecord") -> dict[str, object]:
         "num_rows": intent.num_rows,
         "num_shots": intent.num_shots,
         "forecast_seconds": intent.forecast_seconds,
-        "usage_seconds": record.usage_seconds,
+        **asdict(record.metrics),
         "error": record.error,
         "attempts": record.attempts,
         "tag": record.tag,

@@ -31,11 +31,13 @@ from qrnn_qiskit.execution.ledger_file import LEDGER
 from qrnn_qiskit.execution.ledger_records import (
     Event,
     Intent,
+    JobMetrics,
     JobRecord,
     State,
     tag_of,
     utc_now,
 )
+from qrnn_qiskit.execution.ledger_sessions import SessionLog
 from qrnn_qiskit.execution.pacing import seconds_to_wait
 from qrnn_qiskit.execution.redaction import redact, redact_json
 from qrnn_qiskit.sweeps.owners import Owner
@@ -47,7 +49,7 @@ CLAIM_SECONDS = 900.0
 _COLUMNS = (
     "i.intent_id, i.backend, i.num_rows, i.num_shots, i.forecast_seconds, i.labels, a.tag, "
     "a.state, a.job_id, a.vendor_status, a.planned_at, a.submitted_at, a.finished_at, "
-    "a.usage_seconds, a.error, a.attempt, a.maybe_sent"
+    "a.usage_seconds, a.started_at, a.ended_at, a.session_id, a.error, a.attempt, a.maybe_sent"
 )
 _ATTEMPTS = f"SELECT {_COLUMNS} FROM intents i JOIN attempts a USING (intent_id)"
 _CURRENT = (
@@ -80,7 +82,8 @@ class Ledger:
         ...     if ledger.begin_submission(intent.intent_id):
         ...         # Here the job is sent with record.tag.
         ...         _ = ledger.record_job(intent.intent_id, "d1abc")
-        ...     _ = ledger.record_result(intent.intent_id, "0110", usage_seconds=1.5)
+        ...     _ = ledger.record_result(intent.intent_id, "0110")
+        ...     _ = ledger.record_metrics("d1abc", JobMetrics(usage_seconds=1.5))
         ...     record.tag, ledger.get(intent.intent_id).state, ledger.result(intent.intent_id)
         ('qrnn-abababababababababababab-1', 'done', '0110')
     """
@@ -94,6 +97,7 @@ class Ledger:
         self.path = path
         self._owner = Owner.current()
         self._file = Database(path, LEDGER)
+        self.sessions = SessionLog(self._file, self._owner)
 
     def __enter__(self) -> "Ledger":
         return self
@@ -102,7 +106,7 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Gives up submissions under way, which others may take over, and closes the file."""
+        """Gives up submissions and sessions, which others may take over; closes the file."""
         # On a full disk they stay claimed until this process ends. Closed already is closed.
         with suppress(InputError, ProgrammingError), self._file.transaction() as connection:
             connection.execute(
@@ -110,6 +114,8 @@ class Ledger:
                 "WHERE state = 'submitting' AND owner = ?",
                 (self._owner_text(),),
             )
+        with suppress(InputError, ProgrammingError):
+            self.sessions.release()
         self._file.close()
 
     def plan(self, intent: Intent) -> JobRecord:
@@ -221,9 +227,7 @@ class Ledger:
                 self._note(connection, intent_id, "status", status)
             return self._get(connection, intent_id)
 
-    def record_result(
-        self, intent_id: str, result_text: str, usage_seconds: float | None
-    ) -> JobRecord:
+    def record_result(self, intent_id: str, result_text: str) -> JobRecord:
         """Keeps what the job gave, also if it had been given up; the record is *done*.
 
         If there is a result already, it and its record stay; another one is noted as an event.
@@ -231,7 +235,6 @@ class Ledger:
         Args:
             intent_id: of what was run.
             result_text: kept as it is, compressed, and not redacted.
-            usage_seconds: quantum time the job took, none if unknown.
 
         Raises:
             InputError: if there is no job.
@@ -246,12 +249,10 @@ class Ledger:
                 return record
             _require_job(record)
             connection.execute("INSERT INTO results VALUES (?, ?)", (intent_id, packed))
-            self._finish(connection, record, "done", "", usage_seconds)
+            self._finish(connection, record, "done", "")
             return self._get(connection, intent_id)
 
-    def record_failure(
-        self, intent_id: str, error: str, usage_seconds: float | None = None
-    ) -> JobRecord:
+    def record_failure(self, intent_id: str, error: str) -> JobRecord:
         """Notes that this attempt failed for good; one that is not under way stays as it ended.
 
         Not for a submission of unknown outcome: `release` that. One that the service refused is
@@ -260,20 +261,45 @@ class Ledger:
         Args:
             intent_id: of what was run.
             error: redacted before it is kept.
-            usage_seconds: quantum time it cost all the same.
 
         Raises:
             InputError: if the record is done.
         """
-        return self._end(intent_id, "failed", _clean(error), usage_seconds)
+        return self._end(intent_id, "failed", _clean(error))
 
-    def record_cancelled(self, intent_id: str, usage_seconds: float | None = None) -> JobRecord:
+    def record_cancelled(self, intent_id: str) -> JobRecord:
         """Notes that this attempt was cancelled; one that is not under way stays as it ended.
 
         Raises:
             InputError: if the record is done.
         """
-        return self._end(intent_id, "cancelled", "", usage_seconds)
+        return self._end(intent_id, "cancelled", "")
+
+    def record_metrics(self, job_id: str, metrics: JobMetrics) -> None:
+        """Notes what a job took, in any state, since services settle usage late.
+
+        What is known already stays.
+
+        Raises:
+            InputError: if no attempt has this job.
+        """
+        with self._file.transaction() as connection:
+            query = f"{_ATTEMPTS} WHERE a.job_id = ?"
+            rows = connection.execute(query, (job_id,)).fetchall()
+            require(len(rows) == 1, "job_id", "must be of a recorded job", job_id,
+                    "call record_job first")  # fmt: skip
+            known = asdict(JobRecord.from_row(rows[0]).metrics)
+            fresh = {
+                name: value
+                for name, value in asdict(metrics).items()
+                if value is not None and known[name] is None
+            }
+            if fresh:
+                assignments = ", ".join(f"{name} = ?" for name in fresh)
+                query = f"UPDATE attempts SET {assignments} WHERE job_id = ?"
+                connection.execute(query, (*fresh.values(), job_id))
+                detail = ", ".join(f"{name} {value}" for name, value in fresh.items())
+                self._note(connection, rows[0][0], "metrics", f"job {job_id}: {detail}")
 
     def retry(self, intent_id: str) -> JobRecord:
         """A new attempt, *planned*, with a new tag; earlier ones stay as they ended.
@@ -337,10 +363,32 @@ class Ledger:
         open_states = ("planned", "submitting", "submitted")
         return [record for record in self.records() if record.state in open_states]
 
+    def unsettled(self) -> list[JobRecord]:
+        """Ended attempts with a job whose usage is not known yet."""
+        return self._select(
+            f"{_ATTEMPTS} WHERE a.job_id IS NOT NULL AND a.usage_seconds IS NULL "
+            "AND a.state IN ('done', 'failed', 'cancelled')"
+        )
+
     def total_usage(self) -> float:
-        """Seconds of quantum time of all attempts, as far as they are known."""
+        """Billed seconds of quantum time of all attempts, as far as they are known."""
         ((total,),) = self._file.read("SELECT total(usage_seconds) FROM attempts")
         return float(total)
+
+    def spent_seconds(self) -> float:
+        """Seconds of quantum time: billed, or forecast where no bill is known yet.
+
+        Jobs of a session that is billed by the clock count together what it was billed, or what
+        they took if that is more.
+        """
+        by_session: dict[str | None, float] = {}
+        for record in self._select(_ATTEMPTS):
+            session_id = record.metrics.session_id
+            by_session[session_id] = by_session.get(session_id, 0.0) + record.expected_seconds
+        for session in self.sessions.records():
+            jobs = by_session.get(session.session_id, 0.0)
+            by_session[session.session_id] = max(jobs, session.usage_seconds or 0.0)
+        return sum(by_session.values())
 
     def events(self, intent_id: str) -> list[Event]:
         """Everything that happened to an intent, in order; nothing is ever taken away."""
@@ -372,9 +420,7 @@ class Ledger:
         self._note(connection, intent_id, "planned", tag)
         return self._get(connection, intent_id)
 
-    def _end(
-        self, intent_id: str, state: State, error: str, usage_seconds: float | None
-    ) -> JobRecord:
+    def _end(self, intent_id: str, state: State, error: str) -> JobRecord:
         with self._file.transaction() as connection:
             record = self._get(connection, intent_id)
             require(record.state != "done", "state", f"must not become {state}", record.state,
@@ -382,25 +428,17 @@ class Ledger:
             if record.state in ("failed", "cancelled"):
                 self._note(connection, intent_id, f"{state} again", error)
             else:
-                self._finish(connection, record, state, error, usage_seconds)
+                self._finish(connection, record, state, error)
             return self._get(connection, intent_id)
 
-    def _finish(
-        self, connection: Connection, record: JobRecord, state: State, error: str,
-        usage_seconds: float | None,
-    ) -> None:  # fmt: skip
-        usage = record.usage_seconds if usage_seconds is None else float(usage_seconds)
-        require(usage is None or 0 <= usage < float("inf"), "usage_seconds",
-                "must be finite and not negative", usage, "pass None if unknown")  # fmt: skip
+    def _finish(self, connection: Connection, record: JobRecord, state: State, error: str) -> None:
         # Nobody hears of a job that a live sender sends meanwhile, until record_job.
         in_doubt = record.maybe_sent or record.state == "submitting"
         self._update(
             connection, record.intent.intent_id, state=state, error=error or None, owner=None,
-            finished_at=utc_now(), usage_seconds=usage,
-            maybe_sent=int(in_doubt and record.job_id is None),
+            finished_at=utc_now(), maybe_sent=int(in_doubt and record.job_id is None),
         )  # fmt: skip
-        detail = error if usage_seconds is None else f"{error} {usage:g} s of usage".lstrip()
-        self._note(connection, record.intent.intent_id, state, detail)
+        self._note(connection, record.intent.intent_id, state, error)
 
     def _update(self, connection: Connection, intent_id: str, **columns: object) -> None:
         assignments = ", ".join(f"{name} = ?" for name in columns)

@@ -7,11 +7,14 @@ The file can be read with plain SQLite. Its tables:
   The attempt with the highest number is the current one. `owner` says which process is sending it
   now, as JSON; `maybe_sent` is 1 when an earlier sender may have got through unheard.
 - `results (intent_id, result)`: texts compressed by zlib.
+- `sessions`: those opened at the service, batches included. `owner` is the process that will close
+  it, as JSON; `usage_seconds` is what it was billed by the clock, none for a batch.
 - `events`: everything that happened, in order.
 - `calls`: when the service was called, for the rate limit.
 
 Triggers keep the promises also towards programs other than this one: finished records, results and
-events never change, a job's id is never replaced, nothing but calls is deleted.
+events never change, except that metrics, which a service settles late, are filled in; a job's id
+and metrics are never replaced; nothing but calls is deleted.
 
 `synchronous=EXTRA`, because a commit that a power failure undoes could forget that a job was about
 to be sent.
@@ -30,7 +33,8 @@ _TABLES = (
     intent_id TEXT NOT NULL REFERENCES intents, attempt INTEGER NOT NULL,
     tag TEXT NOT NULL UNIQUE, state TEXT NOT NULL CHECK (state IN {STATES}), job_id TEXT UNIQUE,
     vendor_status TEXT, planned_at TEXT NOT NULL, submitted_at TEXT, finished_at TEXT,
-    usage_seconds REAL, error TEXT, maybe_sent INTEGER NOT NULL DEFAULT 0, owner TEXT,
+    usage_seconds REAL, started_at TEXT, ended_at TEXT, session_id TEXT,
+    error TEXT, maybe_sent INTEGER NOT NULL DEFAULT 0, owner TEXT,
     claimed_at REAL, PRIMARY KEY (intent_id, attempt),
     CHECK (job_id IS NOT NULL OR state NOT IN ('submitted', 'done'))
 )""",
@@ -41,8 +45,20 @@ _TABLES = (
 )""",
     "CREATE INDEX events_of_intent ON events (intent_id)",
     "CREATE TABLE calls (kind TEXT NOT NULL, at REAL NOT NULL)",
-    """CREATE TRIGGER done_stays BEFORE UPDATE ON attempts WHEN OLD.state = 'done'
+    """CREATE TABLE sessions (
+    session_id TEXT PRIMARY KEY, backend TEXT NOT NULL, mode TEXT NOT NULL,
+    opened_at TEXT NOT NULL, closed_at TEXT, usage_seconds REAL, owner TEXT
+)""",
+    """CREATE TRIGGER done_stays BEFORE UPDATE OF intent_id, attempt, tag, state, job_id,
+vendor_status, planned_at, submitted_at, finished_at, error, maybe_sent, owner, claimed_at
+ON attempts WHEN OLD.state = 'done'
 BEGIN SELECT RAISE(ABORT, 'a done record never changes'); END""",
+    *(
+        f"""CREATE TRIGGER {column}_stays BEFORE UPDATE OF {column} ON attempts
+WHEN OLD.{column} IS NOT NULL AND NEW.{column} IS NOT OLD.{column}
+BEGIN SELECT RAISE(ABORT, '{column} is never replaced'); END"""
+        for column in ("usage_seconds", "started_at", "ended_at", "session_id")
+    ),
     """CREATE TRIGGER job_stays BEFORE UPDATE ON attempts
 WHEN OLD.job_id IS NOT NULL AND NEW.job_id IS NOT OLD.job_id
 BEGIN SELECT RAISE(ABORT, 'a job_id is never replaced'); END""",
@@ -52,14 +68,17 @@ BEGIN SELECT RAISE(ABORT, '{table} are never changed'); END"""
         for table in ("intents", "results", "events")
         for verb in ("UPDATE", "DELETE")
     ),
-    """CREATE TRIGGER attempts_DELETE BEFORE DELETE ON attempts
-BEGIN SELECT RAISE(ABORT, 'attempts are never deleted'); END""",
+    *(
+        f"""CREATE TRIGGER {table}_DELETE BEFORE DELETE ON {table}
+BEGIN SELECT RAISE(ABORT, '{table} are never deleted'); END"""
+        for table in ("attempts", "sessions")
+    ),
 )
 
 LEDGER = FileKind(
     name="job ledger",
     application_id=int.from_bytes(b"QRNj", "big"),
-    format_version=1,
+    format_version=2,
     tables=_TABLES,
     synchronous="EXTRA",
     kept="jobs and results recorded so far",

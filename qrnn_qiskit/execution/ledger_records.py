@@ -57,6 +57,31 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class JobMetrics:
+    """What the service says that a job took; None where it does not say, or not yet.
+
+    Attributes:
+        usage_seconds: quantum time billed, once it is settled.
+        started_at: when it began to run; UTC, ISO 8601.
+        ended_at: when it was over.
+        session_id: of the session or batch that it ran in.
+
+    Raises:
+        InputError: if the usage makes no sense.
+    """
+
+    usage_seconds: float | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    session_id: str | None = None
+
+    def __post_init__(self) -> None:
+        usage = self.usage_seconds
+        require(usage is None or 0 <= usage < math.inf, "usage_seconds",
+                "must be finite and not negative", usage, "pass None if unknown")  # fmt: skip
+
+
+@dataclass(frozen=True)
 class JobRecord:
     """How far one attempt to run an intent has come.
 
@@ -69,7 +94,7 @@ class JobRecord:
         planned_at: UTC, ISO 8601, like the other times.
         submitted_at: when the job became known.
         finished_at: when the record became done, failed or cancelled.
-        usage_seconds: quantum time, none if unknown.
+        metrics: what it took.
         error: why it failed.
         attempts: number of this attempt, from 1.
         maybe_sent: whether a job that is not recorded yet may exist under this tag.
@@ -83,7 +108,7 @@ class JobRecord:
     planned_at: str
     submitted_at: str | None
     finished_at: str | None
-    usage_seconds: float | None
+    metrics: JobMetrics
     error: str | None
     attempts: int
     maybe_sent: bool = False
@@ -92,8 +117,46 @@ class JobRecord:
     def from_row(cls, row: tuple[Any, ...]) -> "JobRecord":
         """A record from the columns that the ledger selects."""
         content = [*row[:5], json.loads(row[5])]
-        progress = [*row[6:-1], bool(row[-1])]
+        progress = [*row[6:13], JobMetrics(*row[13:17]), *row[17:19], bool(row[19])]
         return cls(Intent(*content), *progress)
+
+    @property
+    def may_cost(self) -> bool:
+        """Whether there is, or may be, a job."""
+        return self.job_id is not None or self.maybe_sent or self.state == "submitting"
+
+    @property
+    def expected_seconds(self) -> float:
+        """Quantum time: billed, or the forecast where a job may be and no bill is known yet."""
+        if self.metrics.usage_seconds is not None:
+            return self.metrics.usage_seconds
+        return self.intent.forecast_seconds if self.may_cost else 0.0
+
+    @property
+    def ended_at(self) -> str | None:
+        """When its shots were over, as far as anybody knows."""
+        return self.metrics.ended_at or self.finished_at
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """A session or batch opened at the service.
+
+    Attributes:
+        session_id: the vendor's.
+        backend: that it is for.
+        mode: `session` or `batch`.
+        opened_at: UTC, ISO 8601.
+        closed_at: when it was closed, or found closed.
+        usage_seconds: what it was billed by the clock so far; None for a batch, or if unknown.
+    """
+
+    session_id: str
+    backend: str
+    mode: str
+    opened_at: str
+    closed_at: str | None
+    usage_seconds: float | None
 
 
 @dataclass(frozen=True)

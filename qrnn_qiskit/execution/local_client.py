@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.contract import Executor
+from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.execution.runtime_jobs import JobOrder, JobState
 from qrnn_qiskit.files import write_whole
 
@@ -106,9 +107,12 @@ class LocalClient:
         packed = np.frombuffer(base64.b64decode(content["bits"]), dtype=np.uint8)
         return np.unpackbits(packed, count=int(np.prod(shape))).reshape(shape)
 
-    def usage_seconds(self, job_id: str) -> float | None:
-        """0."""
-        return 0.0
+    def metrics(self, job_id: str) -> JobMetrics:
+        """A usage of 0."""
+        return JobMetrics(usage_seconds=0.0)
+
+    def update_session(self) -> None:
+        """There is none."""
 
     def cancel(self, job_id: str) -> None:
         """Nothing: jobs are done or were never there."""

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
 import numpy as np
@@ -188,13 +190,19 @@ class RuntimeExecutor:
         return report.num_jobs, report.qpu_seconds
 
     def spent_seconds(self) -> float:
-        """QPU seconds of all jobs in the ledger: billed, or forecast where no bill is known yet."""
-        open_seconds = sum(
-            record.intent.forecast_seconds
-            for record in self._ledger.records()
-            if record.usage_seconds is None and _may_cost(record)
-        )
-        return self._ledger.total_usage() + open_seconds
+        """QPU seconds of all jobs in the ledger: billed, or forecast where no bill is known yet.
+
+        A session that is billed by the clock counts as the service says now.
+        """
+        with suppress(JobError, InputError, DeadlineExceeded):
+            self._call(self._client.update_session)
+        return self._ledger.spent_seconds()
+
+    def settle(self) -> None:
+        """Asks once more for the bills of jobs that ended without one."""
+        for record in self._ledger.unsettled():
+            if record.job_id is not None:
+                self._note_metrics(record.job_id)
 
     def run(self, request: RunRequest) -> RunResult:
         """See `Executor.run`.
@@ -221,7 +229,9 @@ class RuntimeExecutor:
                 bits[part.split.rows, shots] = self._collect(part)
         except (JobError, DeadlineExceeded) as error:
             raise InputError(f"runtime: {error}; {_RESUME}") from error
-        return RunResult(bits, self.name, time.monotonic() - start)
+        ends = [self._ledger.get(part.intent_id).ended_at for part in parts]
+        measured_at = max(datetime.fromisoformat(end).timestamp() for end in ends if end)
+        return RunResult(bits, self.name, time.monotonic() - start, measured_at)
 
     # --- before anything is sent ------------------------------------------------------------------
 
@@ -245,7 +255,7 @@ class RuntimeExecutor:
         needed = sum(
             part.intent.forecast_seconds
             for part in parts
-            if not _may_cost(self._ledger.get(part.intent_id))
+            if not self._ledger.get(part.intent_id).may_cost
         )
         spent = self.spent_seconds()
         if spent + needed > self._max_qpu_seconds:
@@ -374,16 +384,14 @@ class RuntimeExecutor:
             state = self._wait(part, record.job_id)
             if state.status == "done":
                 return self._fetch(part, record.job_id, part.build_order(record.tag))
-            usage = self._usage(record.job_id)
-            if state.status == "lost":
-                self._ledger.record_failure(part.intent_id, state.reason, usage)
-                self._ledger.retry(part.intent_id)
-                continue
             if state.status == "cancelled":
-                record = self._ledger.record_cancelled(part.intent_id, usage)
+                self._ledger.record_cancelled(part.intent_id)
             else:
-                record = self._ledger.record_failure(part.intent_id, state.reason, usage)
-            raise self._failure(part, record, state.reason)
+                self._ledger.record_failure(part.intent_id, state.reason)
+            self._note_metrics(record.job_id)
+            if state.status != "lost":
+                raise self._failure(part, self._ledger.get(part.intent_id), state.reason)
+            self._ledger.retry(part.intent_id)
         raise JobError(f"job {part.number} of {part.num_parts} was lost again and again")
 
     def _wait(self, part: Part, job_id: str) -> JobState:
@@ -418,7 +426,8 @@ class RuntimeExecutor:
                 raise JobError(f"the result of job {job_id} is unreadable, {error}") from None
 
         text, bits = self._repeat(fetch, part, self._patience.max_tries)
-        self._ledger.record_result(part.intent_id, text, self._usage(job_id))
+        self._ledger.record_result(part.intent_id, text)
+        self._note_metrics(job_id)
         return bits
 
     def _read_ledger(self, part: Part, record: JobRecord) -> NDArray[np.uint8]:
@@ -431,16 +440,18 @@ class RuntimeExecutor:
                 f"{error}; use the version of this package that wrote it"
             ) from None
 
-    def _usage(self, job_id: str) -> float | None:
-        """What a final job was billed; None if the service has not settled it, or does not say."""
+    def _note_metrics(self, job_id: str) -> None:
+        """What a job took, if the service says so now; `settle` asks again."""
         try:
-            return self._call(lambda: self._client.usage_seconds(job_id))
+            metrics = self._call(lambda: self._client.metrics(job_id))
         except (JobError, InputError, DeadlineExceeded):
-            return None
+            return
+        self._ledger.record_metrics(job_id, metrics)
 
     def _failure(self, part: Part, record: JobRecord, reason: str) -> InputError:
         verb = "was cancelled" if record.state == "cancelled" else "failed"
-        usage = "" if record.usage_seconds is None else f", {record.usage_seconds:g} s were billed"
+        seconds = record.metrics.usage_seconds
+        usage = "" if seconds is None else f", {seconds:g} s were billed"
         return InputError(
             f"runtime: job {record.job_id} ({part.number} of {part.num_parts}, tag {record.tag}) "
             f"must end well, got: {verb}{': ' if reason else ''}{reason}{usage}; run the same "
@@ -486,8 +497,3 @@ def _judge(error: Exception, hanging: Verdict) -> Verdict:
     if isinstance(error, DeadlineExceeded):
         return hanging
     return "retry" if isinstance(error, JobError) else "fatal"
-
-
-def _may_cost(record: JobRecord) -> bool:
-    """Whether there is, or may be, a job."""
-    return record.job_id is not None or record.maybe_sent or record.state == "submitting"

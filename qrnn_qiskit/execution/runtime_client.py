@@ -23,6 +23,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from qrnn_qiskit.errors import InputError, require
+from qrnn_qiskit.execution.ledger_records import JobMetrics
+from qrnn_qiskit.execution.ledger_sessions import SessionLog
 from qrnn_qiskit.execution.redaction import MARK
 from qrnn_qiskit.execution.runtime_jobs import (
     AmbiguousJobError,
@@ -89,6 +91,8 @@ class RuntimeClient:
             lists it, is `open` (which has no sessions) or not listed, else `session`. A session
             is billed by wall-clock time from its first job on: prefer `batch` where no job waits
             for another's result.
+        sessions: where open sessions are noted. One that a killed process left open is used
+            instead of a new one.
         max_session_seconds: after which the service closes the session or batch.
         call_seconds: after which a call counts as hanging; the client's own GETs wait for ever.
 
@@ -101,6 +105,7 @@ class RuntimeClient:
         backend: Any,
         mode: Mode | Literal["auto"] = "auto",
         *,
+        sessions: SessionLog | None = None,
         max_session_seconds: int | None = None,
         call_seconds: float = 300.0,
     ) -> None:
@@ -111,6 +116,7 @@ class RuntimeClient:
         self._backend = backend
         self._service = backend.service
         self._instance = getattr(backend, "_instance", None)
+        self._sessions = sessions
         self._max_session_seconds = max_session_seconds
         self._call_seconds = call_seconds
         self._session: Session | None = None
@@ -153,18 +159,32 @@ class RuntimeClient:
         if self.mode == "job" or self._session is not None:
             return
         kind = Session if self.mode == "session" else Batch
+        left_open = self._attach_left_open(kind)
+        for extra in left_open[1:]:
+            self._close(extra)
+        if left_open:
+            self._session = left_open[0]
+            return
         with self._calling(f"open a {self.mode}"):
             self._session = kind(self._backend, max_time=self._max_session_seconds)
+        if self._sessions is not None:
+            self._sessions.record_opened(self._session.session_id, self.name, self.mode)
 
     def close(self) -> None:
-        """Closes the session or batch, jobs in it go on; never raises."""
+        """Closes the session or batch, jobs in it go on; never raises.
+
+        One that cannot be closed is closed by whoever opens the ledger next.
+        """
         session, self._session = self._session, None
-        if session is None:
-            return
-        for _ in range(_CLOSE_TRIES):
-            with suppress(Exception):
-                session.close()
-                return
+        if session is not None:
+            self._close(session)
+
+    def close_left_open(self) -> int:
+        """Closes sessions and batches that killed processes left open; how many there were."""
+        found = self._attach_left_open(Session) + self._attach_left_open(Batch)
+        for session in found:
+            self._close(session)
+        return len(found)
 
     def submit(self, order: JobOrder) -> str:
         """See `JobClient`. A session that is over is replaced, and the job sent again, once."""
@@ -173,12 +193,12 @@ class RuntimeClient:
             return self._send(order)
         except _SessionOverError:
             # The service refused the job, so that it is not there twice.
-            self._session = None
+            self._forget_session()
             self.open()
         try:
             return self._send(order)
         except _SessionOverError as error:
-            self._session = None
+            self._forget_session()
             raise TransientJobError(str(error)) from None
 
     def find(self, tag: str) -> list[str]:
@@ -233,11 +253,27 @@ class RuntimeClient:
             raise ValueError(f"{type(error).__name__}: {one_line(str(error))}") from None
         return bits
 
-    def usage_seconds(self, job_id: str) -> float | None:
+    def metrics(self, job_id: str) -> JobMetrics:
         """See `JobClient`."""
-        with self._calling("ask for a job's usage"):
-            # 0 until the service has settled it.
-            return self._job(job_id).usage() or None
+        with self._calling("ask for a job's metrics"):
+            job = self._job(job_id)
+            found = job.metrics()
+            usage, times = found.get("usage") or {}, found.get("timestamps") or {}
+            is_settled = usage.get("status", "pending") != "pending"
+            return JobMetrics(
+                usage.get("qpu_charge_time_seconds") if is_settled else None,
+                times.get("running"),
+                times.get("finished"),
+                job.session_id,
+            )
+
+    def update_session(self) -> None:
+        """See `JobClient`; a batch is billed by its jobs."""
+        session = self._session
+        if session is not None and self._sessions is not None and self.mode == "session":
+            with self._calling("ask for a session's usage"):
+                usage = session.usage()
+            self._sessions.record_usage(session.session_id, usage)
 
     def cancel(self, job_id: str) -> None:
         """See `JobClient`."""
@@ -251,6 +287,49 @@ class RuntimeClient:
             plans = {each.get("crn"): each.get("plan") for each in self._service.instances()}
             plan = plans.get(self._instance or self._service.active_instance())
         return "job" if plan in (None, "open") else "session"
+
+    def _attach_left_open(self, kind: type[Session]) -> list[Session]:
+        """Sessions, or batches, of killed processes that take more jobs."""
+        if self._sessions is None:
+            return []
+        mode = "batch" if kind is Batch else "session"
+        found = [self._attach(kind, each) for each in self._sessions.take_over(self.name, mode)]
+        return [session for session in found if session is not None]
+
+    def _attach(self, kind: type[Session], session_id: str) -> Session | None:
+        """A session of another process; None, and noted as closed, if it takes no more jobs."""
+        fractional = bool(getattr(self._backend.options, "use_fractional_gates", False))
+        try:
+            with self._calling("find an open session"):
+                session = kind.from_id(session_id, self._service, fractional)
+                details = session.details() or {}
+        except InputError:
+            details = {}
+        if details.get("state") != "closed" and details.get("accepting_jobs"):
+            return session
+        self._note_closed(session_id, details.get("usage_time") if kind is Session else None)
+        return None
+
+    def _close(self, session: Session) -> None:
+        for _ in range(_CLOSE_TRIES):
+            with suppress(Exception):
+                session.close()
+                usage = session.usage() if type(session) is Session else None
+                self._note_closed(session.session_id, usage)
+                return
+
+    def _forget_session(self) -> None:
+        """Of one that the service has ended."""
+        session, self._session = self._session, None
+        if session is not None:
+            usage = None
+            with suppress(Exception):
+                usage = session.usage() if self.mode == "session" else None
+            self._note_closed(session.session_id, usage)
+
+    def _note_closed(self, session_id: str, usage: float | None) -> None:
+        if self._sessions is not None:
+            self._sessions.record_closed(session_id, usage)
 
     def _send(self, order: JobOrder) -> str:
         require(order.circuit.num_parameters > 0, "circuit", "must have a parameter", 0,

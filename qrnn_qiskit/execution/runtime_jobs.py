@@ -11,6 +11,7 @@ from qiskit import QuantumCircuit
 from qrnn_qiskit.analysis import JobSplit
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.contract import RunRequest
+from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.execution.redaction import redact
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
@@ -128,8 +129,12 @@ class JobClient(Protocol):
         """
         ...
 
-    def usage_seconds(self, job_id: str) -> float | None:
-        """Billed QPU seconds of a job; None while the service has not settled them."""
+    def metrics(self, job_id: str) -> JobMetrics:
+        """What a job took, as far as the service has settled it."""
+        ...
+
+    def update_session(self) -> None:
+        """Notes what a session that is billed by the clock has cost so far, if there is one."""
         ...
 
     def cancel(self, job_id: str) -> None:

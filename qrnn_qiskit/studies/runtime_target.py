@@ -186,8 +186,8 @@ def open_runtime_target(
         InputError: if the backend cannot be reached or compiled for, or the ledger not be used.
     """
     device = open_device(spec.backend, spec.profile)
-    client, mode = _open_client(spec, device, folder)
     with Ledger(folder / LEDGER_NAME) as ledger:
+        client, mode = _open_client(spec, device, folder, ledger)
         executor = RuntimeExecutor(
             client,
             ledger,
@@ -210,9 +210,11 @@ def open_runtime_target(
             client.close()
 
 
-def _open_client(spec: RuntimeSpec, device: CompilerDevice, folder: Path) -> tuple[JobClient, str]:
+def _open_client(
+    spec: RuntimeSpec, device: CompilerDevice, folder: Path, ledger: Ledger
+) -> tuple[JobClient, str]:
     if spec.backend.startswith("ibm_") and "@" not in spec.backend:
-        client = RuntimeClient(device.backend, spec.mode)
+        client = RuntimeClient(device.backend, spec.mode, sessions=ledger.sessions)
         return client, client.mode
     executor = AerExecutor(
         lambda compiled: noise_for(compiled, device.backend), idling=device.schedule

@@ -116,7 +116,7 @@ def test_a_device_gives_what_aer_gives(trained, mode, boston):
     assert numbers(found.rows, "runtime ibm_boston") == numbers(result.rows, "Aer fake_boston")
     with Ledger(result.run / LEDGER_NAME, create=False) as ledger:
         records = ledger.records()
-    assert all(record.usage_seconds > 0 for record in records)
+    assert all(record.metrics.usage_seconds > 0 for record in records)
 
 
 def test_no_token_reaches_a_file(trained, boston):

@@ -116,7 +116,7 @@ def test_bits_are_those_of_aer_in_every_mode(server, build, request_, ledger, mo
     (record,) = ledger.records()
     job = server.engine.jobs[record.job_id]
     assert (job.session_id is None) == (mode == "job")
-    assert record.usage_seconds == job.quantum_seconds > 2
+    assert record.metrics.usage_seconds == job.quantum_seconds > 2
     assert executor.forecast(request_)[1] == pytest.approx(job.quantum_seconds, rel=1e-3)
     assert_executed_once(server, ledger)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.execution.runtime_jobs import AmbiguousJobError, JobState, TransientJobError
 
 
@@ -136,8 +137,11 @@ class ScriptedClient:
             raise ValueError("shape")
         return bits
 
-    def usage_seconds(self, job_id):
-        return None if self._fault("usage_seconds") == "unsettled" else 2.5
+    def metrics(self, job_id):
+        return JobMetrics(None if self._fault("metrics") == "unsettled" else 2.5)
+
+    def update_session(self):
+        self._fault("update_session")
 
     def cancel(self, job_id):
         self._fault("cancel")

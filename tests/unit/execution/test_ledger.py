@@ -14,6 +14,7 @@ from qrnn_qiskit import database
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import ledger as ledger_module
 from qrnn_qiskit.execution.ledger import Intent, Ledger
+from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.execution.ledger_file import STATES
 from qrnn_qiskit.sweeps import owners
 from tests.unit.execution.test_redaction import API_KEY, CRN, JWT
@@ -51,7 +52,7 @@ def bring_to(ledger, state, intent_id=ID, job_id="job 1"):
     if state not in ("planned", "submitting"):
         ledger.record_job(intent_id, job_id)
     if state == "done":
-        ledger.record_result(intent_id, "0110", 1.5)
+        ledger.record_result(intent_id, "0110")
     elif state == "failed":
         ledger.record_failure(intent_id, "no such qubit")
     elif state == "cancelled":
@@ -73,20 +74,28 @@ def test_a_job_from_plan_to_result(path):
         first.record_status(ID, "Queued")
         first.record_status(ID, "Running")
         assert first.unfinished() == [first.get(ID)]
-        done = first.record_result(ID, "0110\ud800" * 10_000, 1.5)
+        first.record_result(ID, "0110\ud800" * 10_000)
+        assert first.unsettled() == [first.get(ID)]
+        times = ("2026-11-22T10:00:00+00:00", "2026-11-22T10:00:05+00:00")
+        first.record_metrics("job 1", JobMetrics(None, *times))
+        first.record_metrics("job 1", JobMetrics(1.5, "another time", None, "session 1"))
+        done = first.get(ID)
+        assert done.metrics == JobMetrics(1.5, *times, "session 1")
+        assert done.ended_at == times[1]
+        assert first.unsettled() == []
         history = first.events(ID)
     with Ledger(path) as second:
         assert second.get(ID) == second.plan(intent()) == second.find_by_job("job 1") == done
         assert second.find_by_tag(record.tag) == done
         assert second.unfinished() == []
         assert second.result(ID) == "0110\ud800" * 10_000
-        assert second.total_usage() == done.usage_seconds == 1.5
+        assert second.total_usage() == second.spent_seconds() == 1.5
         assert done.intent == intent()
         assert done.vendor_status == "Running"
         assert record.planned_at <= done.submitted_at <= done.finished_at
         assert second.events(ID) == history
     assert [event.what for event in history] == [
-        "planned", "submitting", "submitted", "status", "status", "done",
+        "planned", "submitting", "submitted", "status", "status", "done", "metrics", "metrics",
     ]  # fmt: skip
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
     # Compressed, and one file is all there is.
@@ -135,9 +144,9 @@ WRITES = {
     "record_job": lambda ledger: ledger.record_job(ID, "job 2"),
     "same job": lambda ledger: ledger.record_job(ID, "job 1"),
     "record_status": lambda ledger: ledger.record_status(ID, "Odd"),
-    "record_result": lambda ledger: ledger.record_result(ID, "1111", 9.0),
-    "record_failure": lambda ledger: ledger.record_failure(ID, "too late", 9.0),
-    "record_cancelled": lambda ledger: ledger.record_cancelled(ID, 9.0),
+    "record_result": lambda ledger: ledger.record_result(ID, "1111"),
+    "record_failure": lambda ledger: ledger.record_failure(ID, "too late"),
+    "record_cancelled": lambda ledger: ledger.record_cancelled(ID),
     "retry": lambda ledger: ledger.retry(ID),
     "plan": lambda ledger: ledger.plan(intent()),
 }
@@ -227,9 +236,9 @@ def test_a_second_job_is_refused_but_not_forgotten(ledger):
 def test_another_result_is_noted_and_ignored(ledger):
     bring_to(ledger, "done")
     num_events = len(ledger.events(ID))
-    ledger.record_result(ID, "0110", 1.5)
+    ledger.record_result(ID, "0110")
     assert len(ledger.events(ID)) == num_events
-    ledger.record_result(ID, "1111", 1.5)
+    ledger.record_result(ID, "1111")
     assert ledger.events(ID)[-1].what == "another result ignored"
     assert ledger.result(ID) == "0110"
 
@@ -243,11 +252,13 @@ def test_a_new_attempt_has_a_new_tag_and_the_old_one_stays(ledger):
     with pytest.raises(InputError, match="one intent and attempt only"):
         ledger.record_job(ID, "job 1")
     ledger.record_job(ID, "job 2")
-    ledger.record_cancelled(ID, 0.5)
+    ledger.record_cancelled(ID)
+    ledger.record_metrics("job 2", JobMetrics(0.5))
     ledger.retry(ID)
     ledger.begin_submission(ID)
     ledger.record_job(ID, "job 3")
-    ledger.record_result(ID, "0110", 2.0)
+    ledger.record_result(ID, "0110")
+    ledger.record_metrics("job 3", JobMetrics(2.0))
     assert [record.state for record in ledger.attempts(ID)] == ["failed", "cancelled", "done"]
     assert ledger.find_by_job("job 1").error == "no such qubit"
     # What cancelled attempts cost counts.
@@ -266,7 +277,7 @@ def test_a_job_found_late_is_taken_on(ledger):
 
 def test_a_job_that_ends_after_being_given_up_still_counts(ledger):
     bring_to(ledger, "cancelled")
-    assert ledger.record_result(ID, "0110", 1.5).state == "done"
+    assert ledger.record_result(ID, "0110").state == "done"
     assert ledger.result(ID) == "0110"
 
 
@@ -288,12 +299,67 @@ def test_records_by_state_and_name(ledger):
 
 
 @pytest.mark.parametrize("usage", [float("inf"), float("nan"), -1.0])
-def test_usage_that_makes_no_sense_is_refused(ledger, usage):
-    bring_to(ledger, "submitted")
+def test_usage_that_makes_no_sense_is_refused(usage):
     with pytest.raises(InputError, match="usage_seconds: must be finite"):
-        ledger.record_result(ID, "0110", usage)
-    assert ledger.result(ID) is None
-    assert ledger.get(ID).state == "submitted"
+        JobMetrics(usage)
+
+
+def test_metrics_are_those_of_a_recorded_job(ledger):
+    bring_to(ledger, "submitted")
+    with pytest.raises(InputError, match="job_id: must be of a recorded job"):
+        ledger.record_metrics("job 2", JobMetrics(1.0))
+
+
+def test_what_is_spent_is_billed_or_forecast_and_sessions_count_by_the_clock(ledger):
+    ids = [f"{number:064x}"[::-1] for number in range(5)]
+    for number, intent_id in enumerate(ids):
+        ledger.plan(intent(intent_id, forecast_seconds=10.0))
+        if number < 4:
+            ledger.begin_submission(intent_id)
+            ledger.record_job(intent_id, f"job {number}")
+    # Nothing is billed yet, and the last one has not left.
+    assert ledger.spent_seconds() == 40.0
+    ledger.record_metrics("job 0", JobMetrics(3.0))
+    ledger.record_metrics("job 1", JobMetrics(4.0, session_id="s"))
+    ledger.record_metrics("job 2", JobMetrics(5.0, session_id="s"))
+    assert ledger.spent_seconds() == 3 + 4 + 5 + 10
+    ledger.sessions.record_opened("s", "ibm_torino", "session")
+    assert ledger.spent_seconds() == 3 + 4 + 5 + 10
+    ledger.sessions.record_usage("s", 60.0)
+    ledger.sessions.record_usage("s", None)
+    assert ledger.spent_seconds() == 3 + 60 + 10
+    ledger.record_failure(ids[0], "out of helium")
+    ledger.retry(ids[0])
+    ledger.begin_submission(ids[0])
+    # An attempt that failed was billed all the same.
+    assert ledger.spent_seconds() == 3 + 10 + 60 + 10
+
+
+# Sessions.
+
+
+def test_a_session_is_its_process_s_until_that_is_gone(path):
+    with Ledger(path) as first, Ledger(path) as second:
+        first.sessions.record_opened("s1", "ibm_torino", "session")
+        first.sessions.record_opened("s2", "ibm_torino", "batch")
+        first.sessions.record_opened("s3", "ibm_fez", "session")
+        assert second.sessions.take_over("ibm_torino") == []
+        first.sessions.release()
+        assert second.sessions.take_over("ibm_torino", "session") == ["s1"]
+        assert first.sessions.take_over("ibm_torino") == ["s2"]
+        second.sessions.record_closed("s1", 12.0)
+        assert [each.closed_at is None for each in second.sessions.records()] == [False, True, True]
+    with Ledger(path) as third:
+        assert third.sessions.take_over("ibm_torino") == ["s2"]
+        assert third.sessions.take_over("ibm_fez") == ["s3"]
+
+
+def test_a_session_of_a_killed_process_is_taken_over(path, monkeypatch):
+    with Ledger(path) as first:
+        first.sessions.record_opened("s1", "ibm_torino", "session")
+        with Ledger(path) as second:
+            monkeypatch.setattr(owners.Owner, "is_known_dead", lambda owner: True)
+            assert second.sessions.take_over("ibm_torino", "session") == ["s1"]
 
 
 # Claims.
@@ -401,8 +467,8 @@ def test_what_is_recorded_outlives_a_power_failure(ledger):
 
 def test_another_format_version_is_refused(path):
     Ledger(path).close()
-    query(path, "PRAGMA user_version = 2")
-    with pytest.raises(InputError, match="must have format_version 1, got 2; open it with"):
+    query(path, "PRAGMA user_version = 1")
+    with pytest.raises(InputError, match="must have format_version 2, got 1; open it with"):
         Ledger(path)
 
 
@@ -501,10 +567,10 @@ def test_an_interruption_within_a_transaction_undoes_it(ledger, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ledger, "_note", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            ledger.record_result(ID, "0110", 1.5)
+            ledger.record_result(ID, "0110")
     assert ledger.get(ID) == before
     assert ledger.result(ID) is None
-    assert ledger.record_result(ID, "0110", 1.5).state == "done"
+    assert ledger.record_result(ID, "0110").state == "done"
 
 
 @pytest.mark.parametrize(
@@ -512,6 +578,7 @@ def test_an_interruption_within_a_transaction_undoes_it(ledger, monkeypatch):
     [
         "UPDATE attempts SET state = 'failed'",
         "UPDATE attempts SET usage_seconds = 0",
+        "UPDATE attempts SET ended_at = 'never'",
         "DELETE FROM attempts",
         "UPDATE events SET detail = ''",
         "DELETE FROM events",
@@ -519,10 +586,13 @@ def test_an_interruption_within_a_transaction_undoes_it(ledger, monkeypatch):
         "DELETE FROM results",
         "UPDATE intents SET num_shots = 1",
         "DELETE FROM intents",
+        "DELETE FROM sessions",
     ],
 )
 def test_the_file_keeps_its_promises_to_other_programs_too(path, ledger, statement):
     bring_to(ledger, "done")
+    ledger.record_metrics("job 1", JobMetrics(1.5, "yesterday", "today"))
+    ledger.sessions.record_opened("s1", "ibm_torino", "session")
     with pytest.raises(sqlite3.IntegrityError, match="never"):
         query(path, statement)
 

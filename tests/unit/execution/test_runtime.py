@@ -158,8 +158,8 @@ def test_progress_tells_every_state(build, service, request_):
         {"status": "transient"},
         {"result_text": "transient"},
         {"result_text": "garbage"},
-        {"usage_seconds": "transient"},
-        {"usage_seconds": "unsettled"},
+        {"metrics": "transient"},
+        {"metrics": "unsettled"},
         {"submit": "late", "status": "transient", "result_text": "garbage"},
     ],
     ids=str,
@@ -234,9 +234,10 @@ def test_an_answer_that_comes_with_a_second_one_cancels_that(
     assert [job.status for job in service.jobs.values()] == ["done", "cancelled"] * 2
 
 
-METHODS = ("submit", "find", "status", "result_text", "usage_seconds")
+METHODS = ("submit", "find", "status", "result_text", "metrics")
 STEPS = (
-    "plan", "begin_submission", "record_job", "record_status", "record_result", "result", "get",
+    "plan", "begin_submission", "record_job", "record_status", "record_result", "record_metrics",
+    "result", "get",
 )  # fmt: skip
 
 
