@@ -26,13 +26,14 @@ from qrnn_qiskit.cli.outputs import save_figure
 from qrnn_qiskit.errors import InputError
 
 if TYPE_CHECKING:
-    from qrnn_qiskit.studies import ComparisonRow, TrainResult
-    from qrnn_qiskit.studies.runtime_target import Forecast
+    from qrnn_qiskit.studies import ComparisonRow, Forecast, Study, TrainResult
+    from qrnn_qiskit.studies.spec import JobSpec
 
 app = typer.Typer()
 
 EngineName = Literal["exact", "aer", "runtime"]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of run directories.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Forecast the jobs, send nothing.")]
 RunPath = Annotated[
     Path | None, typer.Option("--run", help="Run directory to use; the newest of this job if none.")
 ]
@@ -52,6 +53,7 @@ def train(
         typer.Option(help="Take the steps of [device_loop] as jobs here: ibm_* or fake_*."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send jobs without asking.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a job's model, compare it on Aer, and print one table."""
     more = [] if backend is None else ["--backend", backend]
@@ -62,13 +64,16 @@ def train(
         spec = load_job(job, tuple(overrides or ()))
         if backend is not None:
             spec = spec.on_device(backend)
+        if dry_run:
+            _show_forecast(spec, "train", as_json)
+            return
         with TerminalProgress() as progress:
             result = run_training(
                 spec,
                 runs_root=runs,
                 resume=resume,
                 progress=progress,
-                confirm=lambda forecast: _confirm(forecast, yes, dry_run=False),
+                confirm=lambda forecast: _confirm(forecast, yes),
             )
         if as_json:
             print_json(finite_or_null(result.to_json()))
@@ -95,17 +100,14 @@ def infer(
         str | None, typer.Option(help="Where jobs run, instead of [runtime]'s: ibm_* or fake_*.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send jobs without asking.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Forecast the jobs, send nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     overrides: Overrides = None,
     as_json: Json = False,
     runs: Runs = Path("runs"),
     run: RunPath = None,
 ) -> None:
     """Run a trained model on the test split and write its predictions."""
-    jobs_asked_for = backend is not None or dry_run
-    chosen: EngineName = "runtime" if jobs_asked_for else engine
+    chosen: EngineName = engine if backend is None else "runtime"
     more = [f"--engine={chosen}", *([] if backend is None else ["--backend", backend])]
     with clear_errors(job, command_line("infer", job, overrides, runs, *more)):
         from qrnn_qiskit.studies import load_job, run_inference
@@ -114,6 +116,9 @@ def infer(
         spec = load_job(job, tuple(overrides or ()))
         if backend is not None:
             spec = spec.on_device(backend)
+        if dry_run:
+            _show_forecast(spec, "infer", as_json)
+            return
         with TerminalProgress() as progress:
             result = run_inference(
                 spec,
@@ -121,7 +126,7 @@ def infer(
                 run_path=run,
                 runs_root=runs,
                 progress=progress,
-                confirm=lambda forecast: _confirm(forecast, yes, dry_run),
+                confirm=lambda forecast: _confirm(forecast, yes),
             )
         if as_json:
             print_json(finite_or_null(result.to_json()))
@@ -131,22 +136,43 @@ def infer(
         out.print(f"predictions  {escape(str(result.predictions))}", soft_wrap=True)
 
 
-def _confirm(forecast: "Forecast", yes: bool, dry_run: bool) -> bool:
+def _show_forecast(spec: "JobSpec", study: "Study", as_json: bool) -> None:
+    from qrnn_qiskit.studies import forecast_job
+
+    forecast = forecast_job(spec, study)
+    if as_json:
+        print_json(forecast.to_json())
+        return
+    _print_forecast(forecast)
+    err.print("nothing was sent; qrnn doctor shows each rule of the pre-flight check")
+
+
+def _print_forecast(forecast: "Forecast") -> None:
+    is_local, is_session = forecast.mode == "local", forecast.mode == "session"
+    err.print(
+        f"{forecast.backend}, mode {forecast.mode}: {forecast.num_jobs:,} jobs, "
+        f"{forecast.num_rows:,} rows, {forecast.num_executions:,} executions, forecast "
+        f"{forecast.qpu_seconds:,.1f} QPU seconds"
+        f"{' on a device, none here' if is_local else ''}"
+        f"{', and the waiting between jobs: a session is billed by the clock' * is_session}",
+        soft_wrap=True,
+    )
+    err.print(
+        f"{forecast.num_circuits:,} circuits, the largest with {forecast.num_qubits} qubits, the "
+        f"longest {forecast.circuit_us:,.1f} us; all rules of the pre-flight check pass",
+        soft_wrap=True,
+    )
+    if forecast.remark:
+        err.print(escape(forecast.remark), soft_wrap=True)
+
+
+def _confirm(forecast: "Forecast", yes: bool) -> bool:
     """Prints what jobs will take, and asks where they cost something.
 
     Raises:
         InputError: where nobody can be asked.
     """
-    err.print(
-        f"{forecast.backend}, mode {forecast.mode}: {forecast.num_jobs:,} jobs, "
-        f"{forecast.num_rows:,} rows, {forecast.num_executions:,} executions, forecast "
-        f"{forecast.qpu_seconds:,.1f} QPU seconds"
-        f"{' on a device, none here' if forecast.mode == 'local' else ''}",
-        soft_wrap=True,
-    )
-    if dry_run:
-        err.print("nothing was sent")
-        raise typer.Exit(0)
+    _print_forecast(forecast)
     if yes or forecast.mode == "local":
         return True
     if not sys.stdin.isatty():

@@ -23,10 +23,15 @@ from dataclasses import asdict
 from pathlib import Path
 from sqlite3 import Connection, ProgrammingError
 from time import time
-from typing import Any
 
 from qrnn_qiskit.database import Database
 from qrnn_qiskit.errors import InputError, require
+from qrnn_qiskit.execution.ledger_claims import (
+    CURRENT_ATTEMPT,
+    holder_of,
+    may_take_over,
+    owner_text,
+)
 from qrnn_qiskit.execution.ledger_file import LEDGER
 from qrnn_qiskit.execution.ledger_records import (
     Event,
@@ -34,17 +39,14 @@ from qrnn_qiskit.execution.ledger_records import (
     JobMetrics,
     JobRecord,
     State,
+    labels_text,
     tag_of,
     utc_now,
 )
 from qrnn_qiskit.execution.ledger_sessions import SessionLog
 from qrnn_qiskit.execution.pacing import seconds_to_wait
-from qrnn_qiskit.execution.redaction import redact, redact_json
+from qrnn_qiskit.execution.redaction import redact
 from qrnn_qiskit.sweeps.owners import Owner
-
-# A sender on another host, of whom only the ledger tells, is given up after so long. Sending takes
-# seconds; being wrong may cost a job sent twice, waiting only time after a crash.
-CLAIM_SECONDS = 900.0
 
 _COLUMNS = (
     "i.intent_id, i.backend, i.num_rows, i.num_shots, i.forecast_seconds, i.labels, a.tag, "
@@ -56,7 +58,6 @@ _CURRENT = (
     f"{_ATTEMPTS} WHERE a.attempt = "
     "(SELECT max(attempt) FROM attempts b WHERE b.intent_id = i.intent_id)"
 )
-_LAST = "intent_id = ? AND attempt = (SELECT max(attempt) FROM attempts WHERE intent_id = ?)"
 
 
 class Ledger:
@@ -112,7 +113,7 @@ class Ledger:
             connection.execute(
                 "UPDATE attempts SET owner = NULL, maybe_sent = 1 "
                 "WHERE state = 'submitting' AND owner = ?",
-                (self._owner_text(),),
+                (owner_text(self._owner),),
             )
         with suppress(InputError, ProgrammingError):
             self.sessions.release()
@@ -124,7 +125,7 @@ class Ledger:
         Raises:
             InputError: if another intent has this id.
         """
-        labels = _labels_text(intent)
+        labels = labels_text(intent)
         content = (intent.backend, intent.num_rows, intent.num_shots)
         with self._file.transaction() as connection:
             known = self._find(connection, intent.intent_id)
@@ -151,12 +152,12 @@ class Ledger:
             record = self._get(connection, intent_id)
             if record.state == "planned":
                 what, maybe_sent = "submitting", False
-            elif record.state == "submitting" and self._may_take_over(connection, intent_id):
+            elif record.state == "submitting" and may_take_over(connection, intent_id, self._owner):
                 what, maybe_sent = "submission taken over", True
             else:
                 return False
             self._update(
-                connection, intent_id, state="submitting", owner=self._owner_text(),
+                connection, intent_id, state="submitting", owner=owner_text(self._owner),
                 claimed_at=time(), maybe_sent=int(maybe_sent or record.maybe_sent),
             )  # fmt: skip
             self._note(connection, intent_id, what, f"{record.tag} by process {os.getpid()}")
@@ -172,8 +173,8 @@ class Ledger:
         """
         with self._file.transaction() as connection:
             record = self._get(connection, intent_id)
-            ours = self._owner_text()
-            if record.state == "submitting" and self._holder(connection, intent_id) == ours:
+            ours = owner_text(self._owner)
+            if record.state == "submitting" and holder_of(connection, intent_id) == ours:
                 sent = sent or record.maybe_sent
                 state = "submitting" if sent else "planned"
                 self._update(connection, intent_id, state=state, owner=None, maybe_sent=int(sent))
@@ -375,16 +376,21 @@ class Ledger:
         ((total,),) = self._file.read("SELECT total(usage_seconds) FROM attempts")
         return float(total)
 
-    def spent_seconds(self) -> float:
+    def spent_seconds(self, *, forecast: bool = True) -> float:
         """Seconds of quantum time: billed, or forecast where no bill is known yet.
 
         Jobs of a session that is billed by the clock count together what it was billed, or what
         they took if that is more.
+
+        Args:
+            forecast: count jobs without a bill, too.
         """
         by_session: dict[str | None, float] = {}
         for record in self._select(_ATTEMPTS):
             session_id = record.metrics.session_id
-            by_session[session_id] = by_session.get(session_id, 0.0) + record.expected_seconds
+            billed = record.metrics.usage_seconds or 0.0
+            seconds = record.expected_seconds if forecast else billed
+            by_session[session_id] = by_session.get(session_id, 0.0) + seconds
         for session in self.sessions.records():
             jobs = by_session.get(session.session_id, 0.0)
             by_session[session.session_id] = max(jobs, session.usage_seconds or 0.0)
@@ -442,7 +448,7 @@ class Ledger:
 
     def _update(self, connection: Connection, intent_id: str, **columns: object) -> None:
         assignments = ", ".join(f"{name} = ?" for name in columns)
-        query = f"UPDATE attempts SET {assignments} WHERE {_LAST}"
+        query = f"UPDATE attempts SET {assignments} WHERE {CURRENT_ATTEMPT}"
         connection.execute(query, (*columns.values(), intent_id, intent_id))
 
     def _note(self, connection: Connection, intent_id: str, what: str, detail: str) -> None:
@@ -470,29 +476,6 @@ class Ledger:
         except json.JSONDecodeError as error:
             raise self._file.damaged(f"no JSON: {error}") from error
 
-    def _owner_text(self) -> str:
-        return json.dumps(asdict(self._owner), sort_keys=True)
-
-    def _holder(self, connection: Connection, intent_id: str) -> str | None:
-        query = f"SELECT owner FROM attempts WHERE {_LAST}"
-        ((holder,),) = connection.execute(query, (intent_id, intent_id)).fetchall()
-        return None if holder is None else str(holder)
-
-    def _may_take_over(self, connection: Connection, intent_id: str) -> bool:
-        holder = self._holder(connection, intent_id)
-        if holder is None or holder == self._owner_text():
-            return True
-        owner = Owner(**json.loads(holder))
-        if owner.is_known_dead():
-            return True
-        # Of a process that runs here we know that it lives, however long it takes: one that was
-        # suspended would go on sending.
-        if owner.host == self._owner.host and owner.started:
-            return False
-        query = f"SELECT claimed_at FROM attempts WHERE {_LAST}"
-        ((claimed_at,),) = connection.execute(query, (intent_id, intent_id)).fetchall()
-        return bool(claimed_at + CLAIM_SECONDS < time())
-
 
 def _only(records: list[JobRecord], intent_id: str) -> JobRecord:
     require(len(records) == 1, "intent_id", "must be of a planned intent", intent_id,
@@ -508,13 +491,3 @@ def _require_job(record: JobRecord) -> None:
 def _clean(text: str) -> str:
     """Without secrets, and without the lone surrogates that SQLite refuses."""
     return redact(text).encode("utf-8", "replace").decode("utf-8")
-
-
-def _labels_text(intent: Intent) -> str:
-    labels: Any = redact_json(intent.labels)
-    try:
-        return json.dumps(labels, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"labels: must hold plain JSON values, got: {error}; convert arrays with tolist()"
-        ) from error

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from qrnn_qiskit.errors import require
+from qrnn_qiskit.errors import InputError, require
+from qrnn_qiskit.execution.redaction import redact_json
 
 State = Literal["planned", "submitting", "submitted", "done", "failed", "cancelled"]
 
@@ -172,6 +173,21 @@ class Event:
     time: str
     what: str
     detail: str
+
+
+def labels_text(intent: Intent) -> str:
+    """The labels of an intent as JSON without secrets.
+
+    Raises:
+        InputError: if they hold anything that JSON does not.
+    """
+    labels: Any = redact_json(intent.labels)
+    try:
+        return json.dumps(labels, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"labels: must hold plain JSON values, got: {error}; convert arrays with tolist()"
+        ) from error
 
 
 def tag_of(intent_id: str, attempt: int) -> str:

@@ -1,9 +1,7 @@
 """Sessions and batches in the ledger: which are open, whose they are, what they cost."""
 
-import json
-from dataclasses import asdict
-
 from qrnn_qiskit.database import Database
+from qrnn_qiskit.execution.ledger_claims import is_gone, owner_text
 from qrnn_qiskit.execution.ledger_records import SessionRecord, utc_now
 from qrnn_qiskit.sweeps.owners import Owner
 
@@ -33,7 +31,7 @@ class SessionLog:
 
     def __init__(self, file: Database, owner: Owner) -> None:
         self._file = file
-        self._owner = json.dumps(asdict(owner), sort_keys=True)
+        self._owner = owner_text(owner)
 
     def record_opened(self, session_id: str, backend: str, mode: str) -> None:
         """Notes a session that this process will close."""
@@ -76,7 +74,7 @@ class SessionLog:
                 "AND coalesce(mode = ?, 1) ORDER BY opened_at DESC",
                 (backend, mode),
             ).fetchall()
-            found = [session_id for session_id, owner in rows if _is_free(owner)]
+            found = [session_id for session_id, owner in rows if is_gone(owner)]
             for session_id in found:
                 connection.execute(
                     "UPDATE sessions SET owner = ? WHERE session_id = ?", (self._owner, session_id)
@@ -92,7 +90,3 @@ class SessionLog:
         """What this process has not closed is free for others."""
         with self._file.transaction() as connection:
             connection.execute("UPDATE sessions SET owner = NULL WHERE owner = ?", (self._owner,))
-
-
-def _is_free(owner: str | None) -> bool:
-    return owner is None or Owner(**json.loads(owner)).is_known_dead()

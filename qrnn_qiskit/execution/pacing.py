@@ -182,6 +182,38 @@ class Backoff:
         return max(own, asked)
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a service may take.
+
+    Attributes:
+        poll: between questions after a job's status.
+        faults: between tries of a call that failed.
+        max_tries: of a call that changes something.
+        max_reads: of a call that only asks.
+        settle_seconds: for which a job that may have been accepted is looked for, because it may
+            be listed late, before it is sent again.
+        watchdog_seconds: after which a job that is not final is no longer waited for; it stays in
+            its queue, and running the request again goes on waiting.
+    """
+
+    poll: Backoff = field(default_factory=lambda: Backoff(0.5, 1.5, 60.0, 0.2))
+    faults: Backoff = field(default_factory=Backoff)
+    max_tries: int = 8
+    max_reads: int = 40
+    settle_seconds: float = 20.0
+    watchdog_seconds: float = 7 * 86_400.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_tries", "max_reads"):
+            require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name),
+                    "allow one or more")  # fmt: skip
+        require(self.settle_seconds >= 0, "settle_seconds", "must not be negative",
+                self.settle_seconds, "use 20 seconds")  # fmt: skip
+        require(self.watchdog_seconds > 0, "watchdog_seconds", "must be positive",
+                self.watchdog_seconds, "use a day, 86400")  # fmt: skip
+
+
 def parse_retry_after(text: str, now: float) -> float | None:
     """Seconds that a `Retry-After` header asks for, which gives them or a date; none if neither.
 

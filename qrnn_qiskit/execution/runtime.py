@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
@@ -17,8 +16,8 @@ from qrnn_qiskit.execution.contract import RunRequest, RunResult
 from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.ledger_records import JobRecord
 from qrnn_qiskit.execution.pacing import (
-    Backoff,
     DeadlineExceeded,
+    Patience,
     RateLimiter,
     Verdict,
     call_with_deadline,
@@ -30,6 +29,7 @@ from qrnn_qiskit.execution.runtime_jobs import (
     JobClient,
     JobError,
     JobOrder,
+    JobProgress,
     JobState,
 )
 from qrnn_qiskit.execution.runtime_parts import JobDevice, Part, RequestSplitter
@@ -37,58 +37,6 @@ from qrnn_qiskit.execution.runtime_parts import JobDevice, Part, RequestSplitter
 _RESUME = "run the same again: what is done or under way is taken up, nothing is sent twice"
 
 _Answer = TypeVar("_Answer")
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a service may take.
-
-    Attributes:
-        poll: between questions after a job's status.
-        faults: between tries of a call that failed.
-        max_tries: of a call that changes something.
-        max_reads: of a call that only asks.
-        settle_seconds: for which a job that may have been accepted is looked for, because it may
-            be listed late, before it is sent again.
-        watchdog_seconds: after which a job that is not final is no longer waited for; it stays in
-            its queue, and running the request again goes on waiting.
-    """
-
-    poll: Backoff = field(default_factory=lambda: Backoff(0.5, 1.5, 60.0, 0.2))
-    faults: Backoff = field(default_factory=Backoff)
-    max_tries: int = 8
-    max_reads: int = 40
-    settle_seconds: float = 20.0
-    watchdog_seconds: float = 7 * 86_400.0
-
-    def __post_init__(self) -> None:
-        for name in ("max_tries", "max_reads"):
-            require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name),
-                    "allow one or more")  # fmt: skip
-        require(self.settle_seconds >= 0, "settle_seconds", "must not be negative",
-                self.settle_seconds, "use 20 seconds")  # fmt: skip
-        require(self.watchdog_seconds > 0, "watchdog_seconds", "must be positive",
-                self.watchdog_seconds, "use a day, 86400")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class JobProgress:
-    """What has just become known of a job.
-
-    Attributes:
-        part: number of the job in its request, from 1.
-        num_parts: jobs of the request.
-        state: `planned`, `submitting`, `queued`, `running`, `done`, `failed`, `cancelled`, `lost`,
-            `waiting` after a fault, or `from ledger` where a result was there already.
-        job_id: the service's, once it is known.
-        detail: in a few words, often empty.
-    """
-
-    part: int
-    num_parts: int
-    state: str
-    job_id: str | None = None
-    detail: str = ""
 
 
 class RuntimeExecutor:
@@ -162,7 +110,7 @@ class RuntimeExecutor:
         self._on_progress = on_progress
         self._clock = clock
         self._sleep = sleep
-        self._splitter = RequestSplitter(
+        self.splitter = RequestSplitter(
             client.name, device, limits, max_execution_seconds, dict(labels or {})
         )
         # A simulation in this process has no limit to keep.
@@ -177,7 +125,7 @@ class RuntimeExecutor:
 
     def check(self, request: RunRequest) -> PreflightReport:
         """The pre-flight check of a request; nothing is sent."""
-        return self._splitter.check(request)
+        return self.splitter.check(request)
 
     def forecast(self, request: RunRequest) -> tuple[int, float]:
         """Jobs and QPU seconds of a request, of which the ledger may hold some already.
@@ -198,6 +146,10 @@ class RuntimeExecutor:
             self._call(self._client.update_session)
         return self._ledger.spent_seconds()
 
+    def billed_seconds(self) -> float:
+        """QPU seconds that the service has billed, as far as the ledger knows."""
+        return self._ledger.spent_seconds(forecast=False)
+
     def settle(self) -> None:
         """Asks once more for the bills of jobs that ended without one."""
         for record in self._ledger.unsettled():
@@ -216,7 +168,7 @@ class RuntimeExecutor:
                 how to go on.
         """
         start = time.monotonic()
-        parts = self._splitter.split(request)
+        parts = self.splitter.split(request)
         try:
             fresh = [part for part in parts if self._is_to_be_sent(part)]
             self._require_budget(fresh)

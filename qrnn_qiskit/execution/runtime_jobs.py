@@ -80,6 +80,26 @@ class JobState:
         return self.status in FINAL_STATUSES
 
 
+@dataclass(frozen=True)
+class JobProgress:
+    """What has just become known of a job.
+
+    Attributes:
+        part: number of the job in its request, from 1.
+        num_parts: jobs of the request.
+        state: `planned`, `submitting`, `queued`, `running`, `done`, `failed`, `cancelled`, `lost`,
+            `waiting` after a fault, or `from ledger` where a result was there already.
+        job_id: the service's, once it is known.
+        detail: in a few words, often empty.
+    """
+
+    part: int
+    num_parts: int
+    state: str
+    job_id: str | None = None
+    detail: str = ""
+
+
 class JobClient(Protocol):
     """A service that runs jobs: IBM Quantum, a simulator, a test double.
 

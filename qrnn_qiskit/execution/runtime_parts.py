@@ -99,7 +99,7 @@ class RequestSplitter:
         max_execution_seconds: int | None,
         labels: dict[str, object],
     ) -> None:
-        self._backend_name = backend_name
+        self.backend_name = backend_name
         self._device = device
         self._limits = limits
         self._max_execution_seconds = max_execution_seconds
@@ -123,6 +123,10 @@ class RequestSplitter:
             num_unsteered_timesteps=min(1 + program.cell.feedback_delay, program.num_timesteps),
             limits=self._limits,
         )
+
+    def duration_ns(self, compiled: CompiledProgram) -> float:
+        """Of one execution."""
+        return self._prepare(compiled).duration_ns
 
     def split(self, request: RunRequest) -> list[Part]:
         """The jobs of a request.
@@ -150,13 +154,13 @@ class RequestSplitter:
         prepared = self._prepare(request.compiled)
         seed = seed_of(request, split)
         numbers = (seed, split.first_row, split.num_rows, split.first_shot, split.num_shots)
-        digest = sha256(json.dumps([_CONTENT_VERSION, self._backend_name, numbers]).encode())
+        digest = sha256(json.dumps([_CONTENT_VERSION, self.backend_name, numbers]).encode())
         digest.update(prepared.text)
         digest.update(np.ascontiguousarray(values, dtype="<f8").tobytes())
         seconds = self._limits.execution_seconds(split.num_executions, prepared.duration_ns)
         labels = {**self._labels, "part": number, "num_parts": num_parts}
         intent = Intent(
-            digest.hexdigest(), self._backend_name, split.num_rows, split.num_shots, seconds, labels
+            digest.hexdigest(), self.backend_name, split.num_rows, split.num_shots, seconds, labels
         )
 
         def build_order(tag: str) -> JobOrder:

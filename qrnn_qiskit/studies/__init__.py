@@ -13,6 +13,7 @@ from qrnn_qiskit.studies.depth import (
 )
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
 from qrnn_qiskit.studies.device_loop import DeviceLoopResult, build_device_engine
+from qrnn_qiskit.studies.forecast import Forecast, Study, forecast_job
 from qrnn_qiskit.studies.infer import InferResult, run_inference
 from qrnn_qiskit.studies.noise import NoiseStudy, default_store, run_noise
 from qrnn_qiskit.studies.noise_rows import NoiseRow, rows_csv, varying_axes
@@ -41,6 +42,7 @@ __all__ = [
     "DeviceLoopResult",
     "DeviceLoopSpec",
     "Diagnosis",
+    "Forecast",
     "HorizonStudy",
     "InferResult",
     "JobSpec",
@@ -54,6 +56,7 @@ __all__ = [
     "RuntimeSpec",
     "SamplingTarget",
     "SilentProgress",
+    "Study",
     "TrainResult",
     "build_circuit_view",
     "build_device_engine",
@@ -65,6 +68,7 @@ __all__ = [
     "default_backends",
     "default_store",
     "draw_trajectories",
+    "forecast_job",
     "load_job",
     "load_trained",
     "open_device",

@@ -1,14 +1,20 @@
 """Training with shots in the loop: on a device, or on noisy Aer as its rehearsal."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 
+from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.learning import QRNN, ShotEngine, StepDone, Trainer, TrainingSpec
+from qrnn_qiskit.program import SequenceProgram
+from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.progress import Progress
 from qrnn_qiskit.studies.runs import RunDirectory
+from qrnn_qiskit.studies.runtime_target import JobLines, open_runtime_target
 from qrnn_qiskit.studies.spec import DeviceLoopSpec, JobSpec, SamplingSpec
-from qrnn_qiskit.studies.targets import SamplingTarget
+from qrnn_qiskit.studies.targets import SamplingTarget, build_noisy_target
 from qrnn_qiskit.tasks import Split, Task
 
 
@@ -30,6 +36,57 @@ class DeviceLoopResult:
     residual_rms: float
     gradient: str
     calibration_ages: tuple[float | None, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class LoopTarget:
+    """Where the steps of a device loop run.
+
+    Attributes:
+        target: executor and compiler.
+        sampling: how the model is read after the steps.
+        account: lines about what was spent.
+    """
+
+    target: SamplingTarget
+    sampling: SamplingSpec
+    account: Callable[[], tuple[str, ...]] = lambda: ()
+
+
+@contextmanager
+def open_loop_target(
+    spec: JobSpec,
+    program: SequenceProgram,
+    run: RunDirectory,
+    progress: Progress,
+    confirm: Callable[[Forecast], bool] | None = None,
+) -> Iterator[LoopTarget | None]:
+    """The target that [device_loop] names; None without that section.
+
+    Args:
+        spec: the job.
+        program: of its model.
+        run: where the ledger is.
+        progress: told what becomes of each job.
+        confirm: asked with the forecast where jobs will be sent.
+
+    Raises:
+        InputError: if the device is not reached, would refuse a job, or the answer is no.
+    """
+    loop = spec.device_loop
+    if loop is None:
+        yield None
+    elif loop.on == "aer":
+        assert spec.aer is not None
+        yield LoopTarget(build_noisy_target(spec.aer), spec.aer)
+    else:
+        assert spec.runtime is not None
+        labels = {"name": spec.name, "study": "train"}
+        with open_runtime_target(spec.runtime, run.path, labels, JobLines(progress)) as target:
+            forecast = target.forecaster.training(program, spec.runtime, loop)
+            if confirm is not None and not confirm(forecast):
+                raise InputError("runtime: must be confirmed, got no; nothing was sent")
+            yield LoopTarget(target.sampling, spec.runtime, lambda: (target.account_for(forecast),))
 
 
 def train_on_device(

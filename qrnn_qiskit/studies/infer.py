@@ -19,9 +19,10 @@ from qrnn_qiskit.studies.comparison import (
     compare_on_aer,
     compare_on_targets,
 )
+from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
-from qrnn_qiskit.studies.runtime_target import Forecast, JobLines, open_runtime_target
+from qrnn_qiskit.studies.runtime_target import JobLines, open_runtime_target
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec, RuntimeSpec, SamplingSpec
 from qrnn_qiskit.studies.train import find_trained, load_trained, torch_threads
 from qrnn_qiskit.tasks import Split, Task
@@ -118,18 +119,14 @@ def _run_jobs(
     progress = progress or SilentProgress()
     say = JobLines(progress)
     with open_runtime_target(spec, run.path, {"name": name, "study": "infer"}, say) as target:
-        forecast = target.forecast(model.program, spec)
+        forecast = target.forecaster.inference(model.program, spec)
         if confirm is not None and not confirm(forecast):
             raise InputError("runtime: must be confirmed, got no; nothing was sent")
         mitigations = dict.fromkeys(("none", *spec.mitigations))
         found = compare_on_targets(
             model, task, spec, [(target.sampling, tuple(mitigations))], run, progress
         )
-        spent = target.executor.spent_seconds()
-    billed = (
-        f"forecast {forecast.qpu_seconds:.1f} QPU seconds, {spent:.1f} of this run's ledger used"
-    )
-    return replace(found, warnings=(billed, *found.warnings))
+        return replace(found, warnings=(target.account_for(forecast), *found.warnings))
 
 
 def _predictions_csv(task: Task, outputs: np.ndarray, split: Split) -> str:

@@ -5,7 +5,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,18 @@ from qrnn_qiskit.studies.comparison import (
     compare_on_aer,
     compare_on_targets,
 )
-from qrnn_qiskit.studies.device_loop import DeviceLoopResult, train_on_device
+from qrnn_qiskit.studies.device_loop import (
+    DeviceLoopResult,
+    LoopTarget,
+    open_loop_target,
+    train_on_device,
+)
+from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.noise_spec import NoiseSpec
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory
-from qrnn_qiskit.studies.runtime_target import Forecast, JobLines, open_runtime_target
-from qrnn_qiskit.studies.spec import AerSpec, JobSpec, SamplingSpec
-from qrnn_qiskit.studies.targets import (
-    SamplingTarget,
-    build_noisy_engine,
-    build_noisy_target,
-    check_target,
-)
+from qrnn_qiskit.studies.spec import AerSpec, JobSpec
+from qrnn_qiskit.studies.targets import build_noisy_engine, check_target
 from qrnn_qiskit.tasks import Task
 
 # A step of the exact engine takes milliseconds, one of a device seconds: save by the clock.
@@ -84,7 +84,7 @@ def run_training(
         runs_root: where the run directory is made.
         resume: continue the newest run of this spec from its last checkpoint.
         progress: where progress is shown.
-        confirm: asked with the forecast before the first job of a device is sent.
+        confirm: asked with the forecast before anything is done, where jobs will be sent.
 
     Raises:
         InputError: if the spec does not fit its task, there is nothing to resume, or a job cannot
@@ -114,6 +114,22 @@ def _run_training(
     run.write_spec(spec)
     progress.say(f"run directory {run.path}")
 
+    # Opened first: what a device would refuse, or nobody allows, is known before any training.
+    with open_loop_target(spec, model.program, run, progress, confirm) as loop_target:
+        result = _train_and_compare(spec, task, model, run, progress, loop_target)
+    result = replace(result, wall_seconds=time.monotonic() - start)
+    run.write_json("metrics.json", {"format_version": 1, **result.to_json()})
+    return result
+
+
+def _train_and_compare(
+    spec: JobSpec,
+    task: Task,
+    model: QRNN,
+    run: RunDirectory,
+    progress: Progress,
+    loop_target: LoopTarget | None,
+) -> TrainResult:
     history = _train_for_device(spec, model, task, run, progress)
     rows = [ComparisonRow.of("exact", "exact", evaluate_model(model, task, task.test))]
     comparison = AerComparison((), (), ())
@@ -125,28 +141,27 @@ def _run_training(
             rows.append(ComparisonRow.of(label, "exact", evaluate_model(model, task, split)))
         comparison = compare_on_aer(model, task, spec.aer, run, progress)
         rows += comparison.rows
+    warnings = comparison.warnings
     figures = _draw(run, model, task, history, comparison, spec.aer)
-    if spec.device_loop is not None:
-        loop_result, row = _run_device_loop(spec, model, task, run, progress, confirm)
+    if loop_target is not None:
+        loop_result, row = _run_device_loop(spec, loop_target, model, task, run, progress)
         rows.append(row)
+        warnings = (*warnings, *loop_target.account())
     if spec.noise is not None:
         rows += _noise_rows(spec, spec.noise, model, task, run, progress)
     if spec.has_control:
         rows.append(_control_row(spec, task, run, progress))
     rows += _baseline_rows(task)
-    figures = (*figures, _draw_comparison(run, rows, task))
-    result = TrainResult(
+    return TrainResult(
         run=run.path,
         metric_name=task.metric.name,
         rows=tuple(rows),
         history=tuple(history),
         device_loop=loop_result,
-        warnings=comparison.warnings,
-        figures=figures,
-        wall_seconds=time.monotonic() - start,
+        warnings=warnings,
+        figures=(*figures, _draw_comparison(run, rows, task)),
+        wall_seconds=float("nan"),
     )
-    run.write_json("metrics.json", {"format_version": 1, **result.to_json()})
-    return result
 
 
 def find_trained(spec: JobSpec, run_path: Path | None, runs_root: Path) -> RunDirectory:
@@ -308,52 +323,21 @@ def _control_row(spec: JobSpec, task: Task, run: RunDirectory, progress: Progres
 
 def _run_device_loop(
     spec: JobSpec,
+    loop_target: LoopTarget,
     model: QRNN,
     task: Task,
     run: RunDirectory,
     progress: Progress,
-    confirm: Callable[[Forecast], bool] | None,
 ) -> tuple[DeviceLoopResult, ComparisonRow]:
     """Steps with shots in the loop, and how the model does on the same target after them."""
-    loop = spec.device_loop
+    loop, target, sampling = spec.device_loop, loop_target.target, loop_target.sampling
     assert loop is not None
-    with _open_loop_target(spec, model, run, progress, confirm) as (target, sampling):
-        result, tuned = train_on_device(spec, sampling, target, model, task, run, progress)
-        again = sampling.model_copy(update={"mitigations": (loop.mitigation,)})
-        mitigations = tuple(dict.fromkeys(("none", loop.mitigation)))
-        suffix = f", {loop.steps} steps in the loop"
-        after = compare_on_targets(
-            tuned, task, again, [(target, mitigations)], run, progress, suffix
-        )
+    result, tuned = train_on_device(spec, sampling, target, model, task, run, progress)
+    again = sampling.model_copy(update={"mitigations": (loop.mitigation,)})
+    mitigations = tuple(dict.fromkeys(("none", loop.mitigation)))
+    suffix = f", {loop.steps} steps in the loop"
+    after = compare_on_targets(tuned, task, again, [(target, mitigations)], run, progress, suffix)
     return result, after.rows[-1]
-
-
-@contextmanager
-def _open_loop_target(
-    spec: JobSpec,
-    model: QRNN,
-    run: RunDirectory,
-    progress: Progress,
-    confirm: Callable[[Forecast], bool] | None,
-) -> Iterator[tuple[SamplingTarget, SamplingSpec]]:
-    loop = spec.device_loop
-    assert loop is not None
-    if loop.on == "aer":
-        assert spec.aer is not None
-        yield build_noisy_target(spec.aer), spec.aer
-        return
-    assert spec.runtime is not None
-    labels = {"name": spec.name, "study": "train"}
-    with open_runtime_target(spec.runtime, run.path, labels, JobLines(progress)) as target:
-        forecast = target.forecast_training(model.program, spec.runtime, loop)
-        if confirm is not None and not confirm(forecast):
-            raise InputError("runtime: must be confirmed, got no; nothing was sent")
-        yield target.sampling, spec.runtime
-        spent = target.executor.spent_seconds()
-        progress.say(
-            f"forecast {forecast.qpu_seconds:.1f} QPU seconds, {spent:.1f} of this run's ledger "
-            "used"
-        )
 
 
 def _noise_rows(

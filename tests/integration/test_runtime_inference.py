@@ -8,8 +8,8 @@ import pytest
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.pacing import Backoff
-from qrnn_qiskit.execution.runtime import Patience, RuntimeExecutor
+from qrnn_qiskit.execution.pacing import Backoff, Patience
+from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.studies import (
     AerSpec,
     build_noisy_target,
@@ -169,7 +169,7 @@ def test_the_commands(trained, tmp_path):
     assert dry.exit_code == 0
     assert "1 jobs" in dry.stderr
     assert "nothing was sent" in dry.stderr
-    assert not (result.run / LEDGER_NAME).exists() or not ledger_of(result).records()
+    assert not (result.run / LEDGER_NAME).exists()
     found = qrnn("infer", job, "--runs", runs, "--backend", "fake_boston", "--json")
     assert found.exit_code == 0, found.output
     assert len(strict_json(found.stdout)["rows"]) == 2

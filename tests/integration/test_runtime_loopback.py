@@ -16,8 +16,8 @@ from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, RunRequest
 from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.pacing import Backoff
-from qrnn_qiskit.execution.runtime import Patience, RuntimeExecutor
+from qrnn_qiskit.execution.pacing import Backoff, Patience
+from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
 from qrnn_qiskit.execution.runtime_jobs import TransientJobError, seed_of
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from qrnn_qiskit import database
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution import ledger as ledger_module
+from qrnn_qiskit.execution import ledger_claims
 from qrnn_qiskit.execution.ledger import Intent, Ledger
-from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.execution.ledger_file import STATES
+from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.sweeps import owners
 from tests.unit.execution.test_redaction import API_KEY, CRN, JWT
 
@@ -408,7 +408,7 @@ def test_of_another_host_only_time_tells(path, ledger, monkeypatch):
         bring_to(theirs, "submitting")
     with theirs:
         assert not ledger.begin_submission(ID)
-        monkeypatch.setattr(ledger_module, "CLAIM_SECONDS", -1.0)
+        monkeypatch.setattr(ledger_claims, "CLAIM_SECONDS", -1.0)
         assert ledger.begin_submission(ID)
         assert ledger.get(ID).maybe_sent
         # They had sent it after all, and it is the same one that we find.
@@ -417,7 +417,7 @@ def test_of_another_host_only_time_tells(path, ledger, monkeypatch):
 
 
 def test_a_live_process_of_this_host_keeps_its_claim_however_long(path, ledger, monkeypatch):
-    monkeypatch.setattr(ledger_module, "CLAIM_SECONDS", -1.0)
+    monkeypatch.setattr(ledger_claims, "CLAIM_SECONDS", -1.0)
     with Ledger(path) as other:
         bring_to(other, "submitting")
         assert not ledger.begin_submission(ID)

@@ -12,8 +12,8 @@ from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, Executor, RunRequest, ScriptedExecutor
 from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.local_client import LocalClient
-from qrnn_qiskit.execution.pacing import Backoff
-from qrnn_qiskit.execution.runtime import Patience, RuntimeExecutor
+from qrnn_qiskit.execution.pacing import Backoff, Patience
+from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_jobs import BudgetReached, one_line, seed_of
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from qrnn_qiskit.studies.device import open_device
@@ -192,10 +192,10 @@ def test_an_answer_that_comes_late_is_no_second_job(build, service, request_, ex
     client.released.set()
     executor = build(client=client)
     (first, _) = ledger.records()
-    executor._note_late(executor._splitter.split(request_)[0], first.job_id)
+    executor._note_late(executor.splitter.split(request_)[0], first.job_id)
     assert service.jobs[first.job_id].status == "done"
     second = service.accept(service.jobs[first.job_id].order)
-    executor._note_late(executor._splitter.split(request_)[0], second)
+    executor._note_late(executor.splitter.split(request_)[0], second)
     assert service.jobs[second].status == "cancelled"
     assert executed_once(service)
 
@@ -405,7 +405,7 @@ def test_a_job_that_another_process_sends_is_waited_for(
     build, service, request_, expected, ledger, clock, tmp_path
 ):
     executor = build()
-    first, _ = executor._splitter.split(request_)
+    first, _ = executor.splitter.split(request_)
     record = ledger.plan(first.intent)
     with ledger._file.transaction() as connection:
         connection.execute(
@@ -429,7 +429,7 @@ def _owner_elsewhere():
 
 def test_a_request_is_told_by_all_of_its_content(build, device, compiled, request_):
     def ids(executor, request):
-        return [part.intent_id for part in executor._splitter.split(request)]
+        return [part.intent_id for part in executor.splitter.split(request)]
 
     executor = build()
     same = device.compile_afresh(compiled.program)

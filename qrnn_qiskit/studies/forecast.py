@@ -1,0 +1,209 @@
+"""What jobs will take: how many, rows, shots, QPU seconds, before any of them is sent."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from qrnn_qiskit.compiling import CompiledProgram
+from qrnn_qiskit.devices.limits import HardwareLimits
+from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.estimation import num_calibration_rows
+from qrnn_qiskit.estimation.gradients import ROWS_PER_REQUEST
+from qrnn_qiskit.execution import RunRequest
+from qrnn_qiskit.execution.runtime_parts import RequestSplitter
+from qrnn_qiskit.program import SequenceProgram
+from qrnn_qiskit.studies.device import CompilerDevice, open_device
+from qrnn_qiskit.studies.spec import DeviceLoopSpec, JobSpec, RuntimeSpec
+
+Study = Literal["train", "infer"]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will send and take.
+
+    Attributes:
+        backend: where.
+        mode: session, batch, job, local, or auto where the account decides.
+        num_jobs: submissions.
+        num_rows: of angles.
+        num_executions: rows times shots.
+        qpu_seconds: by IBM's published formula and the schedule; a local run takes none. A session
+            is billed by the clock, so at least this.
+        num_circuits: different circuits.
+        num_qubits: of the largest.
+        circuit_us: duration of the longest, in microseconds.
+        remark: what the reader must know.
+    """
+
+    backend: str
+    mode: str
+    num_jobs: int
+    num_rows: int
+    num_executions: int
+    qpu_seconds: float
+    num_circuits: int
+    num_qubits: int
+    circuit_us: float
+    remark: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Forecaster:
+    """Forecasts of what studies send to one device.
+
+    Attributes:
+        splitter: makes jobs of requests.
+        compile_program: for the device.
+        mode: of submission.
+        remark: what the reader must know.
+    """
+
+    splitter: RequestSplitter
+    compile_program: Callable[[SequenceProgram], CompiledProgram]
+    mode: str
+    remark: str = ""
+
+    def inference(self, program: SequenceProgram, spec: RuntimeSpec) -> Forecast:
+        """What reading a program's samples takes, calibration included.
+
+        Raises:
+            InputError: if the device would refuse a job.
+        """
+        return self._forecast(_inference_requests(program, spec))
+
+    def training(
+        self, program: SequenceProgram, spec: RuntimeSpec, loop: DeviceLoopSpec
+    ) -> Forecast:
+        """What the steps of a device loop take, and the inference after them.
+
+        Raises:
+            InputError: if the device would refuse a job.
+        """
+        calibration = num_calibration_rows(loop.num_shots, spec.calibration_shots)
+        if loop.mitigation == "none":
+            calibration = 0
+        requests = []
+        for prefix in _circuits(program):
+            wanted = _rows_per_step(prefix, loop) * loop.steps
+            for number, rows in enumerate(wanted):
+                more = calibration if number % loop.calibrate_every == 0 else 0
+                requests.append((prefix, rows + more, loop.num_shots))
+        after = spec.model_copy(update={"mitigations": (loop.mitigation,)})
+        return self._forecast(requests + _inference_requests(program, after))
+
+    def _forecast(self, requests: list[tuple[SequenceProgram, int, int]]) -> Forecast:
+        """Of requests `(program, num_rows, num_shots)`."""
+        totals = np.zeros(4)
+        duration_ns, num_qubits = 0.0, 0
+        programs = {program for program, _, _ in requests}
+        for (program, num_rows, num_shots), times in Counter(requests).items():
+            request = self._request(program, num_rows, num_shots)
+            report = self.splitter.check(request)
+            report.require_passed()
+            one = (report.num_jobs, num_rows, num_rows * num_shots, report.qpu_seconds)
+            totals += np.array(one) * times
+            duration_ns = max(duration_ns, self.splitter.duration_ns(request.compiled))
+            num_qubits = max(num_qubits, len(request.compiled.physical_qubits))
+        num_jobs, total_rows, num_executions = (int(total) for total in totals[:3])
+        return Forecast(
+            self.splitter.backend_name, self.mode, num_jobs, total_rows, num_executions,
+            float(totals[3]), len(programs), num_qubits, duration_ns / 1000, self.remark,
+        )  # fmt: skip
+
+    def _request(self, program: SequenceProgram, num_rows: int, num_shots: int) -> RunRequest:
+        """As large as the real one; angles of a readout in the middle of its range, else 0."""
+        controls = np.zeros((1, program.num_controls))
+        controls[:, program.num_table_angles :] = program.strengths_rad
+        values = np.repeat(program.slots.values(controls), num_rows, axis=0)
+        return RunRequest(self.compile_program(program), values, num_shots)
+
+
+def forecast_job(spec: JobSpec, study: Study) -> Forecast:
+    """What `qrnn train` or `qrnn infer` of a job would send: compiled and checked, nothing sent.
+
+    Nothing is trained, and no account is needed: without one an `ibm_*` device is forecast with
+    the snapshot of its name that comes with the runtime package.
+
+    Args:
+        spec: with a section [runtime], and [device_loop] for training.
+        study: which.
+
+    Raises:
+        InputError: if the device is unknown, or would refuse a job.
+    """
+    runtime = spec.runtime or RuntimeSpec()
+    device, remark = _open_planned(runtime)
+    splitter = RequestSplitter(runtime.backend, device, HardwareLimits(), None, {})
+    is_remote = runtime.backend.startswith("ibm_")
+    forecaster = Forecaster(
+        splitter, device.compile, runtime.mode if is_remote else "local", remark
+    )
+    program = spec.model.build_model(spec.task.load(), spec.training.seed).program
+    if study == "infer":
+        return forecaster.inference(program, runtime)
+    if spec.device_loop is None or spec.device_loop.on != "runtime":
+        raise InputError(
+            "device_loop.on: must be 'runtime' for training to send jobs, got "
+            f"{None if spec.device_loop is None else spec.device_loop.on!r}; name a --backend"
+        )
+    return forecaster.training(program, runtime, spec.device_loop)
+
+
+def _open_planned(spec: RuntimeSpec) -> tuple[CompilerDevice, str]:
+    try:
+        return open_device(spec.backend, spec.profile), ""
+    except InputError as error:
+        stand_in = f"fake_{spec.backend.removeprefix('ibm_')}"
+        try:
+            device = open_device(stand_in, spec.profile)
+        except InputError:
+            raise error from None
+        return device, f"compiled for {stand_in}: {error}"
+
+
+def _inference_requests(
+    program: SequenceProgram, spec: RuntimeSpec
+) -> list[tuple[SequenceProgram, int, int]]:
+    mitigated = [mitigation for mitigation in spec.mitigations if mitigation != "none"]
+    calibration = num_calibration_rows(spec.num_shots, spec.calibration_shots)
+    requests = []
+    for prefix in _circuits(program):
+        rows = spec.num_samples * len(prefix.final_bases)
+        if program.cell.loop == "host":
+            # Readouts steer what follows: each mitigation is a run of its own.
+            wanted = [rows, *(rows + calibration for _ in mitigated)]
+        else:
+            wanted = [rows + calibration]
+        requests += [(prefix, num_rows, spec.num_shots) for num_rows in wanted]
+    return requests
+
+
+def _circuits(program: SequenceProgram) -> list[SequenceProgram]:
+    """What is run: every prefix in the host loop."""
+    if program.cell.loop == "host":
+        return [program.prefix(length) for length in range(1, program.num_timesteps + 1)]
+    return [program]
+
+
+def _rows_per_step(program: SequenceProgram, loop: DeviceLoopSpec) -> list[int]:
+    """Rows of the requests of one step: the batch's own, and those of the gradient."""
+    own = loop.batch_size * len(program.final_bases)
+    if loop.gradient == "surrogate":
+        return [own]
+    if loop.gradient == "spsa":
+        times = 2 * loop.num_directions
+    else:
+        slots = [program.slots.slots[index] for index in program.slots.driven]
+        first = 1 + program.num_timesteps - (loop.last_timesteps or program.num_timesteps)
+        times = 2 * sum(slot.timestep >= first for slot in slots)
+    most = max(1, ROWS_PER_REQUEST // (2 * loop.batch_size)) * 2
+    full, rest = divmod(times, most)
+    return [own, *[own * most] * full, *([own * rest] if rest else [])]
