@@ -5,7 +5,7 @@ Commands import what they need when they run: `qrnn --help` must not wait for to
 
 import typer
 
-from qrnn_qiskit.cli import analysis, devices, jobs, model, noise, snapshots
+from qrnn_qiskit.cli import analysis, devices, doctor, jobs, model, noise, snapshots
 
 __all__ = ["app"]
 
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.add_typer(model.app)
 app.add_typer(analysis.app)
+app.add_typer(doctor.app)
 app.add_typer(noise.app)
 app.add_typer(jobs.app)
 app.add_typer(devices.app)

@@ -1,4 +1,4 @@
-"""What a device makes of a job: `qrnn depth|horizon|doctor JOB.toml`."""
+"""What a device makes of a job: `qrnn depth|horizon JOB.toml`."""
 
 import math
 from pathlib import Path
@@ -22,7 +22,6 @@ from qrnn_qiskit.cli.outputs import require_file, require_folder, save_figures
 
 if TYPE_CHECKING:
     from qrnn_qiskit.analysis import DepthReport, Horizon
-    from qrnn_qiskit.studies import Diagnosis
 
 app = typer.Typer()
 
@@ -176,49 +175,6 @@ def horizon(
             out.print(f"wrote     {escape(str(path))}", soft_wrap=True)
 
 
-@app.command()
-def doctor(
-    job: Job,
-    backend: Annotated[
-        str | None,
-        typer.Option(help="Fake backend, NAME@DATE, snapshot file or ibm_*; the job's if none."),
-    ] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="Profile, name or file; the device's own if none.")
-    ] = None,
-    overrides: Overrides = None,
-    timesteps: Timesteps = None,
-    rows: Annotated[int | None, typer.Option(help="Samples; those of [aer] if none.")] = None,
-    shots: Annotated[int | None, typer.Option(help="Of each row; those of [aer] if none.")] = None,
-    as_json: Json = False,
-    runs: Annotated[Path, typer.Option("--runs", help="Folder of run directories.")] = Path("runs"),
-    run: Annotated[
-        Path | None, typer.Option("--run", help="Run directory whose weights are used.")
-    ] = None,
-) -> None:
-    """Check a job against everything a device asks, before anything is submitted."""
-    with clear_errors(job):
-        from qrnn_qiskit.studies import default_backends, load_job, run_preflight
-
-        spec = load_job(job, tuple(overrides or ()))
-        diagnosis = run_preflight(
-            spec,
-            backend or default_backends(spec)[0],
-            profile,
-            num_timesteps=timesteps,
-            num_rows=rows,
-            num_shots=shots,
-            run_path=run,
-            runs_root=runs,
-        )
-        if as_json:
-            print_json(diagnosis.to_json())
-        else:
-            _print_diagnosis(spec.name, diagnosis)
-        if not diagnosis.report.passed:
-            raise typer.Exit(1)
-
-
 def _print_reports(job: str, reports: "tuple[DepthReport, ...]") -> None:
     contents = [report.to_json() for report in reports]
     table = Table(title=escape(f"{job}: depth per timestep"), title_justify="left")
@@ -277,49 +233,3 @@ def _print_horizons(job: str, horizons: "tuple[Horizon, ...]") -> None:
 
 def _length(max_timesteps: float) -> str:
     return "-" if math.isinf(max_timesteps) else f"{max_timesteps:,.0f}"
-
-
-def _print_diagnosis(job: str, diagnosis: "Diagnosis") -> None:
-    report = diagnosis.report
-    table = Table(
-        title=escape(f"{job} on {diagnosis.backend} with {diagnosis.profile}"),
-        title_justify="left",
-    )
-    table.add_column("rule")
-    table.add_column("")
-    table.add_column("value", justify="right")
-    table.add_column("limit", justify="right")
-    for finding in report.findings:
-        verdict = "[green]pass[/]" if finding.passed else "[yellow]split[/]"
-        if not (finding.passed or finding.splits):
-            verdict = "[bold red]fail[/]"
-        table.add_row(escape(finding.rule), verdict, _plain(finding.value), _plain(finding.limit))
-    out.print(table)
-    program = diagnosis.compiled.program
-    out.print(
-        f"T = {program.num_timesteps}, {diagnosis.num_rows:,} rows of {diagnosis.num_shots:,} "
-        f"shots, angles: {escape(diagnosis.rows_from)}",
-        soft_wrap=True,
-    )
-    for finding in report.findings:
-        if not finding.passed:
-            out.print(f"{'split' if finding.splits else 'fail'}: {escape(finding.line)}",
-                      soft_wrap=True)  # fmt: skip
-    if report.largest_timesteps is not None:
-        out.print(f"largest T that passes: {report.largest_timesteps:,}")
-    if report.passed:
-        minutes = (
-            f", {report.minutes_to_submit:.0f} min to submit" if report.minutes_to_submit else ""
-        )
-        out.print(
-            f"[green]ready[/]: {report.num_jobs:,} job{'s' if report.num_jobs > 1 else ''}, "
-            f"forecast {report.qpu_seconds:,.1f} QPU seconds{minutes}"
-        )
-    else:
-        out.print("[bold red]not ready[/]: this circuit cannot run there", soft_wrap=True)
-
-
-def _plain(value: "str | float") -> str:
-    if isinstance(value, str):
-        return escape(value)
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"

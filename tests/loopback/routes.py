@@ -7,7 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from tests.loopback.account import describe_instance, describe_plan, describe_usage, issue_token
+from tests.loopback.account import (
+    TOKEN,
+    describe_instance,
+    describe_plan,
+    describe_usage,
+    issue_token,
+)
 from tests.loopback.faults import Fault, JobFault
 from tests.loopback.records import JobRecord, SessionRecord
 
@@ -105,6 +111,11 @@ def _find_route(
 
 
 def _token(server: "LoopbackServer", call: Call) -> Answer:
+    form = parse_qs(call.body.decode())
+    if form.get("apikey") != [TOKEN]:
+        # As IBM's identity service words it: it does not say the key.
+        return Answer(400, {"errorCode": "BXNIM0415E",
+                            "errorMessage": "Provided API key could not be found."})  # fmt: skip
     return Answer(content=issue_token(server.token_seconds))
 
 
