@@ -1,7 +1,4 @@
-"""Fixtures of tests of `RuntimeExecutor` against a loopback server.
-
-`pytest_plugins = ["tests.loopback.fixtures", "tests.integration.runtime_fixtures"]`.
-"""
+"""Fixtures of tests of `RuntimeExecutor` against a loopback server, for `conftest.py`."""
 
 import numpy as np
 import pytest

@@ -6,8 +6,7 @@ from qrnn_qiskit.compiling import load_profile
 from qrnn_qiskit.devices import load_fake_backend, read_target
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.execution import AerExecutor, RunRequest
-from qrnn_qiskit.execution.pacing import Backoff
-from qrnn_qiskit.execution.runtime import Patience
+from qrnn_qiskit.execution.pacing import Backoff, Patience
 from qrnn_qiskit.execution.runtime_jobs import seed_of
 from qrnn_qiskit.studies.device import CompilerDevice
 

@@ -20,8 +20,6 @@ from tests.loopback import Fault, LoopbackServer
 from tests.loopback.account import CRN, TOKEN
 from tests.unit.studies.jobs import FEEDFORWARD, write_job
 
-pytest_plugins = ["tests.loopback.fixtures"]
-
 WRONG_TOKEN = "wrong-token-4711"
 SECRETS = (TOKEN, WRONG_TOKEN, CRN, CRN.split(":")[6], CRN.split(":")[7], "eyJ", "crn:")
 VARIABLES = ("TOKEN", "INSTANCE", "CHANNEL", "URL")

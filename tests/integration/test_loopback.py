@@ -21,7 +21,6 @@ from qrnn_qiskit.execution import AerExecutor, RunRequest, noise_for
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from tests.loopback import LoopbackServer, content_seed, noisy_executor, seed_of_request
 
-pytest_plugins = ["tests.loopback.fixtures"]
 pytestmark = pytest.mark.usefixtures("quick_client")
 
 NUM_SHOTS = 40

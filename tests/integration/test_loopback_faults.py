@@ -28,7 +28,6 @@ from qiskit_ibm_runtime.executor_sampler import Sampler
 
 from tests.loopback import Fault, JobFault, LoopbackServer, Pace, RemoteLoopback
 
-pytest_plugins = ["tests.loopback.fixtures"]
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
 TRANSIENT = (500, 502, 503, 504)

@@ -1,27 +1,13 @@
 """`qrnn infer --engine runtime` and `qrnn jobs`: locally, and through the real client."""
 
-from dataclasses import replace
-from functools import partial
-
 import pytest
 
-from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.pacing import Backoff, Patience
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
-from qrnn_qiskit.studies import (
-    AerSpec,
-    build_noisy_target,
-    run_inference,
-    run_training,
-    runtime_target,
-)
-from qrnn_qiskit.studies.device import _load_backend, _open
+from qrnn_qiskit.studies import run_inference, run_training
 from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
 from tests.command_line import qrnn, strict_json
-from tests.loopback import LoopbackServer
-from tests.loopback.fixtures import quick_client, quick_retries  # noqa: F401  used by name
 from tests.unit.studies.jobs import FEEDFORWARD, HOST, changed, spec_of, write_job
 
 RUNTIME = {"num_samples": 5, "num_shots": 60, "calibration_shots": 100, "mitigations": ["local"]}
@@ -29,34 +15,9 @@ SMALL = changed(FEEDFORWARD, device_loop=None, control=False, aer=RUNTIME, runti
 
 
 @pytest.fixture
-def boston(quick_client, quick_retries, monkeypatch):  # noqa: F811
-    """`ibm_boston` behind the real client, as quick as it gets."""
-    monkeypatch.setattr(
-        runtime_target,
-        "RuntimeExecutor",
-        partial(
-            RuntimeExecutor,
-            limits=replace(HardwareLimits(), posts_per_minute=10_000),
-            patience=Patience(poll=Backoff(0.02, 1.0, 0.02), settle_seconds=0.0),
-        ),
-    )
-    with LoopbackServer(make_executor=waiting_executor) as server, server.use_environment():
-        _open.cache_clear()
-        _load_backend.cache_clear()
-        yield server
-    _open.cache_clear()
-    _load_backend.cache_clear()
-
-
-@pytest.fixture
 def trained(tmp_path):
     """A trained run of the small job, with the rows that noisy Aer gave it."""
     return run_training(spec_of(SMALL), runs_root=tmp_path / "runs"), tmp_path / "runs"
-
-
-def waiting_executor(device):
-    """What `[aer]` runs on, on the other side of the service."""
-    return build_noisy_target(AerSpec(backend=device.fake_name)).executor
 
 
 def num_jobs(server):

@@ -10,102 +10,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qrnn_qiskit.compiling import load_profile
-from qrnn_qiskit.devices import load_fake_backend, read_target
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, RunRequest
 from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.pacing import Backoff, Patience
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
-from qrnn_qiskit.execution.runtime_jobs import TransientJobError, seed_of
+from qrnn_qiskit.execution.runtime_jobs import TransientJobError
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
-from qrnn_qiskit.studies.device import CompilerDevice
+from tests.integration.runtime_setting import (
+    LIMITS,
+    NUM_ROWS,
+    NUM_SHOTS,
+    PATIENCE,
+    assert_executed_once,
+    bits_by_aer,
+    build_device,
+)
 from tests.loopback import Fault, JobFault, LoopbackServer
 from tests.loopback.account import CRN, TOKEN
 
-pytest_plugins = ["tests.loopback.fixtures"]
 pytestmark = pytest.mark.usefixtures("quick_retries")
-
-NUM_ROWS, NUM_SHOTS = 4, 20
-# Two jobs of two rows; the rate limit of five a minute would make the tests slow.
-LIMITS = HardwareLimits(max_executions_per_job=40, posts_per_minute=1000)
-PATIENCE = Patience(
-    poll=Backoff(0.02, 1.5, 0.1, 0.0), faults=Backoff(0.01, 1.0, 0.01, 0.0), settle_seconds=0.3
-)
-
-
-@pytest.fixture(scope="module")
-def server():
-    with LoopbackServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def backend(server):
-    return server.service().backend("ibm_boston", use_fractional_gates=True)
-
-
-@pytest.fixture(scope="module")
-def device():
-    return build_device()
-
-
-def build_device():
-    """From the snapshot: the server's properties have no errors of `rzz`."""
-    backend = load_fake_backend("fake_boston")
-    target = read_target(backend, fractional_gates=True)
-    return CompilerDevice(backend, target, load_profile("heron_fractional"))
-
-
-@pytest.fixture(scope="module")
-def compiled(device):
-    """Dynamic, with measure_2, reset_2 and rzz."""
-    cell = CellSpec(Ansatz("line", 2), (Readout("Z", 0),), "feedforward")
-    return device.compile(SequenceProgram(cell, 2))
-
-
-@pytest.fixture
-def request_(compiled, rng):
-    rows = rng.uniform(-np.pi, np.pi, (NUM_ROWS, compiled.program.slots.num_slots))
-    return RunRequest(compiled, rows, NUM_SHOTS, seed=int(rng.integers(2**62)))
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    with Ledger(tmp_path / "jobs.db") as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def build(backend, ledger, device):
-    clients = []
-
-    def build(mode="batch", call_seconds=30.0, **settings):
-        clients.append(RuntimeClient(backend, mode, call_seconds=call_seconds))
-        settings = {"limits": LIMITS, "patience": PATIENCE} | settings
-        return RuntimeExecutor(clients[-1], ledger, device, **settings)
-
-    yield build
-    for client in clients:
-        client.close()
-
-
-def bits_by_aer(executor, request):
-    """What the server simulates: each job with its own seed."""
-    bits = np.empty((request.num_rows, request.num_shots, request.compiled.circuit.num_clbits))
-    for split in executor.check(request).splits:
-        shots = slice(split.first_shot, split.first_shot + split.num_shots)
-        rows = request.slot_values[split.rows]
-        part = RunRequest(request.compiled, rows, split.num_shots, seed_of(request, split))
-        bits[split.rows, shots] = AerExecutor(max_threads=1).run(part).bits
-    return bits
-
-
-def assert_executed_once(server, ledger):
-    tags = [record.tag for record in ledger.records()]
-    assert {tag: server.executions[tag] for tag in tags} == dict.fromkeys(tags, 1)
 
 
 @pytest.mark.parametrize("mode", ["session", "batch", "job"])

@@ -1,4 +1,4 @@
-"""Sessions over the loopback server: one that a dead process left open is used, billed and closed."""
+"""Sessions over the loopback server: those left open are used again, billed and closed."""
 
 import time
 from dataclasses import replace
@@ -13,14 +13,6 @@ from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
 from qrnn_qiskit.execution.runtime_jobs import BudgetReached
 from tests.integration.runtime_setting import PATIENCE, bits_by_aer
-from tests.integration.runtime_fixtures import (  # noqa: F401  used by name
-    backend,
-    compiled,
-    device,
-    ledger,
-    request_,
-    server,
-)
 from tests.loopback import Fault
 
 ONE_JOB = HardwareLimits(posts_per_minute=1000)
@@ -91,7 +83,7 @@ def test_of_several_that_were_left_open_one_is_used_and_the_others_closed(
     server, connect, request_, ledger
 ):
     for seed in range(2):
-        client, executor = connect()
+        _, executor = connect()
         executor.run(_with_seed(request_, seed))
     ledger.sessions.release()
     third, executor = connect()

@@ -1,14 +1,19 @@
-"""Fixtures for tests with a loopback server; import them into a conftest.
-
-`from tests.loopback.fixtures import loopback, quick_client, quick_retries  # noqa: F401`, or
-`pytest_plugins = ["tests.loopback.fixtures"]` in a test module.
-"""
+"""Fixtures of tests with a loopback server, for a `conftest.py`."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from urllib3.util.retry import Retry
 
+from qrnn_qiskit.devices.limits import HardwareLimits
+from qrnn_qiskit.execution import Executor
+from qrnn_qiskit.execution.pacing import Backoff, Patience
+from qrnn_qiskit.execution.runtime import RuntimeExecutor
+from qrnn_qiskit.studies import AerSpec, build_noisy_target, runtime_target
+from qrnn_qiskit.studies.device import _load_backend, _open
+from tests.loopback.devices import Device
 from tests.loopback.server import LoopbackServer
 
 
@@ -36,3 +41,28 @@ def quick_retries(quick_client: None, monkeypatch: pytest.MonkeyPatch) -> None:
     A Retry-After header is obeyed as ever.
     """
     monkeypatch.setattr(Retry, "get_backoff_time", lambda self: 0.0)
+
+
+@pytest.fixture
+def boston(quick_retries: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
+    """`ibm_boston` for the studies, with the errors that `[aer]` simulates, as quick as it gets."""
+    monkeypatch.setattr(
+        runtime_target,
+        "RuntimeExecutor",
+        partial(
+            RuntimeExecutor,
+            limits=replace(HardwareLimits(), posts_per_minute=10_000),
+            patience=Patience(poll=Backoff(0.02, 1.0, 0.02), settle_seconds=0.0),
+        ),
+    )
+    with LoopbackServer(make_executor=waiting_executor) as server, server.use_environment():
+        _open.cache_clear()
+        _load_backend.cache_clear()
+        yield server
+    _open.cache_clear()
+    _load_backend.cache_clear()
+
+
+def waiting_executor(device: Device) -> Executor:
+    """What `[aer]` runs on, on the other side of the service."""
+    return build_noisy_target(AerSpec(backend=device.fake_name)).executor

@@ -315,7 +315,13 @@ def _named_job(what: str) -> Callable[..., Answer]:
 
 
 def _state(server: "LoopbackServer", call: Call) -> Answer:
-    jobs = [job.describe() | {"executions": job.executions} for job in server.engine.jobs.values()]
+    jobs = [
+        job.describe()
+        | {"executions": job.executions}
+        # Exact, unlike those of the service: seconds since 1970.
+        | {"times": {"created": job.created, "started": job.started, "finished": job.finished}}
+        for job in server.engine.jobs.values()
+    ]
     requests = [asdict(request) for request in server.requests]
     executions = dict(server.executions)
     return Answer(content={"jobs": jobs, "requests": requests, "executions": executions})
