@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -122,29 +123,13 @@ def adopt(runs: Runs = Path("runs")) -> None:
         from qrnn_qiskit.execution.ledger import Ledger
 
         backends: dict[str, Any] = {}
-        for path, records in _read_ledgers(runs).items():
+        for path in _read_ledgers(runs):
             with Ledger(path, create=False) as ledger:
-                waiting = [r for r in records if r.state in _UNFINISHED]
-                unsettled = ledger.unsettled()
-                left_open = [each for each in ledger.sessions.records() if each.closed_at is None]
-                names = {record.intent.backend for record in (*waiting, *unsettled)}
-                for name in sorted(names | {each.backend for each in left_open}):
-                    if not _is_remote(name):
-                        continue
+                for name in _unsettled_backends(ledger):
                     if name not in backends:
                         backends[name] = _fetch(name)
-                    client = _open_client(backends[name], ledger)
-                    for record in waiting:
-                        if record.intent.backend == name:
-                            line = _adopt(ledger, record, client)
-                            run = escape(path.parent.name)
-                            out.print(f"{run}  {record.tag}  {line}", soft_wrap=True)
-                    for record in ledger.unsettled():
-                        if record.intent.backend == name and record.job_id is not None:
-                            ledger.record_metrics(record.job_id, client.metrics(record.job_id))
-                    num_closed = client.close_left_open()
-                    if num_closed:
-                        out.print(f"{escape(path.parent.name)}  closed {num_closed} sessions")
+                    for line in _settle(ledger, name, _open_client(backends[name], ledger)):
+                        out.print(f"{escape(path.parent.name)}  {line}", soft_wrap=True)
 
 
 @jobs.command()
@@ -192,28 +177,51 @@ def export(
         out.print(f"wrote     {num_written} results to {escape(str(folder))}", soft_wrap=True)
 
 
-def _adopt(ledger: "Ledger", record: "JobRecord", client: "RuntimeClient") -> str:
-    """Brings a record up to what the service knows; what that is, in a few words."""
+def _unsettled_backends(ledger: "Ledger") -> list[str]:
+    """Devices of the service about which a ledger has something open."""
+    names = {record.intent.backend for record in (*ledger.unfinished(), *ledger.unsettled())}
+    names |= {each.backend for each in ledger.sessions.records() if each.closed_at is None}
+    return sorted(name for name in names if _is_remote(name))
+
+
+def _settle(ledger: "Ledger", backend: str, client: "RuntimeClient") -> Iterator[str]:
+    """Brings a ledger up to what the service knows; a line for everything that is new."""
     from qrnn_qiskit.execution.runtime_jobs import JobError
 
-    intent_id = record.intent.intent_id
     try:
-        if record.job_id is None:
-            found = client.find(record.tag)
-            if not found:
-                return "was never sent"
-            record = ledger.record_job(intent_id, found[0])
-        job_id = record.job_id or ""
-        state = client.status(job_id)
-        ledger.record_status(intent_id, state.status)
-        if state.status == "done":
-            ledger.record_result(intent_id, client.result_text(job_id))
-        elif state.status == "cancelled":
-            ledger.record_cancelled(intent_id)
-        elif state.is_final:
-            ledger.record_failure(intent_id, state.reason)
+        for record in ledger.unfinished():
+            if record.intent.backend == backend:
+                yield f"{record.tag}  {_adopt(ledger, record, client)}"
+        for record in ledger.unsettled():
+            if record.intent.backend == backend and record.job_id is not None:
+                metrics = client.metrics(record.job_id)
+                ledger.record_metrics(record.job_id, metrics)
+                if metrics.usage_seconds is not None:
+                    yield f"{record.job_id}  {metrics.usage_seconds:.1f} s billed"
+        num_closed = client.close_left_open()
+        if num_closed:
+            yield f"{num_closed} session{'s' * (num_closed > 1)} closed"
     except JobError as error:
         raise InputError(f"jobs: {error}; try again later, nothing is lost") from None
+
+
+def _adopt(ledger: "Ledger", record: "JobRecord", client: "RuntimeClient") -> str:
+    """Brings a record up to what the service knows; what that is, in a few words."""
+    intent_id = record.intent.intent_id
+    if record.job_id is None:
+        found = client.find(record.tag)
+        if not found:
+            return "was never sent"
+        record = ledger.record_job(intent_id, found[0])
+    job_id = record.job_id or ""
+    state = client.status(job_id)
+    ledger.record_status(intent_id, state.status)
+    if state.status == "done":
+        ledger.record_result(intent_id, client.result_text(job_id))
+    elif state.status == "cancelled":
+        ledger.record_cancelled(intent_id)
+    elif state.is_final:
+        ledger.record_failure(intent_id, state.reason)
     return f"{job_id} {state.status}"
 
 

@@ -266,3 +266,11 @@ def _print_device_loop(result: "TrainResult") -> None:
             f"residual {loop.residual_rms:.3f} rms, shot noise included",
             soft_wrap=True,
         )
+    ages = [age for age in loop.calibration_ages if age is not None]
+    if ages:
+        num_fresh = sum(age == 0 for age in ages)
+        out.print(
+            f"readout calibration in the job itself in {num_fresh} of {len(ages)} steps, else at "
+            f"most {max(ages):.0f} s old",
+            soft_wrap=True,
+        )
