@@ -85,8 +85,8 @@ class Ledger:
         ...         _ = ledger.record_job(intent.intent_id, "d1abc")
         ...     _ = ledger.record_result(intent.intent_id, "0110")
         ...     _ = ledger.record_metrics("d1abc", JobMetrics(usage_seconds=1.5))
-        ...     record.tag, ledger.get(intent.intent_id).state, ledger.result(intent.intent_id)
-        ('qrnn-abababababababababababab-1', 'done', '0110')
+        ...     record.tag[13:], ledger.get(intent.intent_id).state, ledger.result(intent.intent_id)
+        ('-abababababababababababab-1', 'done', '0110')
     """
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
@@ -98,6 +98,7 @@ class Ledger:
         self.path = path
         self._owner = Owner.current()
         self._file = Database(path, LEDGER)
+        ((self._ledger_id,),) = self._file.read("SELECT ledger_id FROM identity")
         self.sessions = SessionLog(self._file, self._owner)
 
     def __enter__(self) -> "Ledger":
@@ -414,7 +415,7 @@ class Ledger:
             return wait
 
     def _begin_attempt(self, connection: Connection, intent_id: str, attempt: int) -> JobRecord:
-        tag = tag_of(intent_id, attempt)
+        tag = tag_of(self._ledger_id, intent_id, attempt)
         taken = connection.execute("SELECT 1 FROM attempts WHERE tag = ?", (tag,)).fetchall()
         require(not taken, "intent_id", "must differ from others in its first 24 digits",
                 intent_id, "use a hash such as SHA-256")  # fmt: skip

@@ -2,6 +2,7 @@
 
 The file can be read with plain SQLite. Its tables:
 
+- `identity (ledger_id)`: random, one row.
 - `intents`: what is to be run, by content; `labels` is a JSON object.
 - `attempts`: one row for each attempt to run an intent, with the vendor's job once there is one.
   The attempt with the highest number is the current one. `owner` says which process is sending it
@@ -25,6 +26,8 @@ from qrnn_qiskit.database import FileKind
 STATES = ("planned", "submitting", "submitted", "done", "failed", "cancelled")
 
 _TABLES = (
+    "CREATE TABLE identity (ledger_id TEXT NOT NULL)",
+    "INSERT INTO identity VALUES (lower(hex(randomblob(4))))",
     """CREATE TABLE intents (
     intent_id TEXT PRIMARY KEY, backend TEXT NOT NULL, num_rows INTEGER NOT NULL,
     num_shots INTEGER NOT NULL, forecast_seconds REAL NOT NULL, labels TEXT NOT NULL
@@ -65,7 +68,7 @@ BEGIN SELECT RAISE(ABORT, 'a job_id is never replaced'); END""",
     *(
         f"""CREATE TRIGGER {table}_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} are never changed'); END"""
-        for table in ("intents", "results", "events")
+        for table in ("identity", "intents", "results", "events")
         for verb in ("UPDATE", "DELETE")
     ),
     *(

@@ -190,14 +190,17 @@ def labels_text(intent: Intent) -> str:
         ) from error
 
 
-def tag_of(intent_id: str, attempt: int) -> str:
+def tag_of(ledger_id: str, intent_id: str, attempt: int) -> str:
     """The tag under which a job is found again at the service.
 
+    It names the ledger, too: two runs of the same content must not take each other's jobs for
+    their own, and cancel them.
+
     Example:
-        >>> tag_of("0123456789abcdef" * 4, attempt=2)
-        'qrnn-0123456789abcdef01234567-2'
+        >>> tag_of("5eed1e55", "0123456789abcdef" * 4, attempt=2)
+        'qrnn-5eed1e55-0123456789abcdef01234567-2'
     """
-    return f"qrnn-{intent_id[:24]}-{attempt}"
+    return f"qrnn-{ledger_id}-{intent_id[:24]}-{attempt}"
 
 
 def utc_now() -> str:

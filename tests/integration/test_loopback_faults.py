@@ -202,8 +202,9 @@ def test_garbage_raises_what_the_decoder_raises(server, service, backend):
     assert len(service.jobs(job_tags=["garbled"])) == 1
 
 
-def test_a_slow_answer_is_waited_for(server, backend):
-    server.faults.add(Fault("delay", "POST", "jobs", seconds=0.3))
+@pytest.mark.parametrize("kind", ["delay", "delay_after"])
+def test_a_slow_answer_is_waited_for(server, backend, kind):
+    server.faults.add(Fault(kind, "POST", "jobs", seconds=0.3))
     start = time.monotonic()
     submit(backend)
     assert time.monotonic() - start > 0.3

@@ -13,6 +13,7 @@ HttpKind = Literal[
     "hang",  # reads the request and never answers
     "hang_after",  # does it and never answers
     "delay",  # waits `seconds`, then answers as usual
+    "delay_after",  # does it, and answers `seconds` later
     "truncate",  # breaks the connection off in the middle of the answer
     "garbage",  # answers 200 with a body that is no JSON
     "expire_session",  # expires the session that a job is posted to, then goes on

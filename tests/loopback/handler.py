@@ -105,6 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if kind == "hang_after":
             return self._hang(server)
+        if kind == "delay_after":
+            server.closing.wait(fault.seconds)
         if kind == "garbage":
             return Answer(200, "<html>Bad Gateway</html>")
         return found

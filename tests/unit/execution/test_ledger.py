@@ -65,7 +65,7 @@ def test_a_job_from_plan_to_result(path):
     with Ledger(path) as first:
         record = first.plan(intent())
         assert (record.state, record.attempts, record.job_id) == ("planned", 1, None)
-        assert record.tag == f"qrnn-{ID[:24]}-1"
+        assert re.fullmatch(f"qrnn-[0-9a-f]{{8}}-{ID[:24]}-1", record.tag)
         assert first.result(ID) is None
         assert first.begin_submission(ID)
         assert not first.get(ID).maybe_sent
@@ -247,7 +247,7 @@ def test_a_new_attempt_has_a_new_tag_and_the_old_one_stays(ledger):
     bring_to(ledger, "failed")
     again = ledger.retry(ID)
     assert (again.state, again.attempts, again.job_id) == ("planned", 2, None)
-    assert again.tag == f"qrnn-{ID[:24]}-2"
+    assert re.fullmatch(f"qrnn-[0-9a-f]{{8}}-{ID[:24]}-2", again.tag)
     ledger.begin_submission(ID)
     with pytest.raises(InputError, match="one intent and attempt only"):
         ledger.record_job(ID, "job 1")
@@ -302,6 +302,14 @@ def test_records_by_state_and_name(ledger):
 def test_usage_that_makes_no_sense_is_refused(usage):
     with pytest.raises(InputError, match="usage_seconds: must be finite"):
         JobMetrics(usage)
+
+
+def test_ledgers_have_tags_of_their_own(tmp_path):
+    tags = set()
+    for name in ("a", "a", "b"):
+        with Ledger(tmp_path / name) as ledger:
+            tags.add(ledger.plan(intent()).tag)
+    assert len(tags) == 2
 
 
 def test_metrics_are_those_of_a_recorded_job(ledger):
