@@ -16,11 +16,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
 
 from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.ledger_records import JobRecord
 from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
+from tests.checkpoints import load_loop_state
 from tests.loopback import LoopbackServer
 from tests.zygote import Lifetime, Zygote
 
@@ -85,9 +85,9 @@ def train_with_kills(
 ) -> list[Kill]:
     """Trains, killed so often and resumed each time; fewer kills if the run ends before.
 
-    An attempt lives, from where it opens the device, for a time between 0 and what resuming takes plus 1.5 times
-    the attempt's share of what is left to do, and takes hardly more steps than its share: so the
-    kills spread over the run. The attempt after the last kill is left alone.
+    An attempt lives, from where it opens the device, for a time between 0 and what resuming takes
+    plus 1.5 times the attempt's share of what is left to do, and takes hardly more steps than its
+    share: so the kills spread over the run. The attempt after the last kill is left alone.
     """
     kills: list[Kill] = []
     num_steps = settings["device_loop"]["steps"]
@@ -120,13 +120,6 @@ def run_of(runs: Path) -> Path:
     return run
 
 
-def loop_state(run: Path) -> dict[str, Any] | None:
-    """The checkpoint of the device loop; None if there is none yet."""
-    paths = list(run.glob("device_loop-*.pt"))
-    assert len(paths) <= 1
-    return torch.load(paths[0], weights_only=True)["state"] if paths else None
-
-
 def wait_until_idle(server: LoopbackServer, seconds: float = 30.0) -> None:
     """Until no job is queued or running.
 
@@ -147,7 +140,7 @@ def _look(server: LoopbackServer, run: Path, loop_seconds: float, before: list[K
     if parts > sum("file" in kill.marks for kill in before):
         marks.append("file")
     records = _read_copy(run)
-    state = loop_state(run)
+    state = load_loop_state(run)
     num_steps = 0 if state is None else len(state["losses"])
     return Kill(
         loop_seconds,

@@ -3,10 +3,11 @@
 import json
 import os
 import re
+import time
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -54,11 +55,26 @@ class CacheStatistics:
         hits: answered from memory or disk.
         misses: compiled, since there was no entry.
         rebuilt: compiled, since the entry was damaged or not what its name says.
+        compile_seconds: that `misses` and `rebuilt` took; statistics are equal without it.
     """
 
     hits: int = 0
     misses: int = 0
     rebuilt: int = 0
+    compile_seconds: float = field(default=0.0, compare=False, repr=False)
+
+    def __sub__(self, before: "CacheStatistics") -> "CacheStatistics":
+        return CacheStatistics(
+            self.hits - before.hits,
+            self.misses - before.misses,
+            self.rebuilt - before.rebuilt,
+            self.compile_seconds - before.compile_seconds,
+        )
+
+    @property
+    def num_compiled(self) -> int:
+        """Circuits that were compiled."""
+        return self.misses + self.rebuilt
 
 
 class CompileCache:
@@ -146,7 +162,12 @@ class CompileCache:
             return compile(program, device, profile)
         key = compilation_key(program, device, profile)
         found = self._find(key, program)
-        compiled = found if found is not None else compile(program, device, profile)
+        if found is None:
+            start = time.monotonic()
+            compiled = compile(program, device, profile)
+            self._add("compile_seconds", time.monotonic() - start)
+        else:
+            compiled = found
         self._remember(key, compiled)
         if found is None:
             self._save(key, compiled)
@@ -158,20 +179,21 @@ class CompileCache:
     def _find(self, key: str, program: SequenceProgram) -> CompiledProgram | None:
         found = self._recent.get(key)
         if found is not None:
-            self._count("hits")
+            self._add("hits")
             return found
         path = self._path(key)
         try:
             found = load_compiled(path, program, key=key)
         except InputError as error:
             is_missing = isinstance(error.__cause__, FileNotFoundError | NotADirectoryError)
-            self._count("misses" if is_missing else "rebuilt")
+            self._add("misses" if is_missing else "rebuilt")
             return None
-        self._count("hits")
+        self._add("hits")
         return found
 
-    def _count(self, name: str) -> None:
-        self.statistics = replace(self.statistics, **{name: getattr(self.statistics, name) + 1})
+    def _add(self, name: str, amount: float = 1) -> None:
+        total = getattr(self.statistics, name) + amount
+        self.statistics = replace(self.statistics, **{name: total})
 
     def _remember(self, key: str, compiled: CompiledProgram) -> None:
         self._recent[key] = compiled

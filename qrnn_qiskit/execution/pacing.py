@@ -197,7 +197,8 @@ class Patience:
             its queue, and running the request again goes on waiting.
     """
 
-    poll: Backoff = field(default_factory=lambda: Backoff(0.5, 1.5, 60.0, 0.2))
+    # A job is heard to have ended at most 15 % of its time, and 0.1 s, late.
+    poll: Backoff = field(default_factory=lambda: Backoff(0.1, 1.15, 60.0, 0.2))
     faults: Backoff = field(default_factory=Backoff)
     max_tries: int = 8
     max_reads: int = 40

@@ -354,7 +354,8 @@ class RuntimeExecutor:
             state = self._ask(lambda: self._client.status(job_id), part)
             if state.status != heard:
                 heard = state.status
-                self._ledger.record_status(part.intent_id, state.status)
+                if not state.is_final:  # an end is recorded with what came of it
+                    self._ledger.record_status(part.intent_id, state.status)
                 self._tell(part, state.status, job_id, state.reason)
             if state.is_final:
                 return state

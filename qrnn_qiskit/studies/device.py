@@ -13,7 +13,7 @@ from qrnn_qiskit.compiling import (
     compile_program,
     load_profile,
 )
-from qrnn_qiskit.compiling.cache import CompileCache
+from qrnn_qiskit.compiling.cache import CacheStatistics, CompileCache
 from qrnn_qiskit.costing import Schedule
 from qrnn_qiskit.devices import DeviceTarget, load_backend, read_target
 from qrnn_qiskit.errors import InputError
@@ -70,6 +70,11 @@ def open_device(backend_name: str, profile_name: str | None = None) -> CompilerD
             "'logical'; choose another profile, see qrnn profile ls"
         )
     return _open(backend_name, profile)
+
+
+def compile_statistics() -> CacheStatistics:
+    """How many circuits this process has compiled for devices so far, and how many it found."""
+    return _open_cache().statistics
 
 
 @lru_cache(maxsize=32)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,9 @@ def open_runtime_target(
         sampling = SamplingTarget(
             f"runtime {spec.backend}",
             executor,
-            device.compile,
+            # The same objects for forecast, training and reading: what the executor prepares of a
+            # circuit is kept with it.
+            cache(device.compile),
             is_noisy=True,
             remarks=partial(read_remarks, device) if mode == "local" else lambda program: (),
             rows_per_request=None,

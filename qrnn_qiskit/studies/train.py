@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from qrnn_qiskit import plotting
+from qrnn_qiskit.compiling.cache import CacheStatistics
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.learning import (
     QRNN,
@@ -28,6 +29,7 @@ from qrnn_qiskit.studies.comparison import (
     compare_on_aer,
     compare_on_targets,
 )
+from qrnn_qiskit.studies.device import compile_statistics
 from qrnn_qiskit.studies.device_loop import (
     DeviceLoopResult,
     LoopTarget,
@@ -60,6 +62,7 @@ class TrainResult:
     warnings: tuple[str, ...]
     figures: tuple[Path, ...]
     wall_seconds: float
+    compiled: CacheStatistics
 
     def to_json(self) -> dict[str, Any]:
         """The same numbers for machines."""
@@ -103,7 +106,7 @@ def _run_training(
     progress: Progress,
     confirm: Callable[[Forecast], bool] | None,
 ) -> TrainResult:
-    start = time.monotonic()
+    start, compiled_before = time.monotonic(), compile_statistics()
     task = spec.task.load()
     model = spec.model.build_model(task, spec.training.seed)
     on_device = spec.device_loop is not None and spec.device_loop.on == "runtime"
@@ -117,7 +120,12 @@ def _run_training(
     # Opened first: what a device would refuse, or nobody allows, is known before any training.
     with open_loop_target(spec, model.program, run, progress, confirm) as loop_target:
         result = _train_and_compare(spec, task, model, run, progress, loop_target)
-    result = replace(result, wall_seconds=time.monotonic() - start)
+    compiled = compile_statistics() - compiled_before
+    if compiled.num_compiled:
+        progress.say(
+            f"compiled {compiled.num_compiled} circuits in {compiled.compile_seconds:.1f} s"
+        )
+    result = replace(result, wall_seconds=time.monotonic() - start, compiled=compiled)
     run.write_json("metrics.json", {"format_version": 1, **result.to_json()})
     return result
 
@@ -161,6 +169,7 @@ def _train_and_compare(
         warnings=warnings,
         figures=(*figures, _draw_comparison(run, rows, task)),
         wall_seconds=float("nan"),
+        compiled=CacheStatistics(),
     )
 
 

@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
 from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
-from tests.kills import loop_state, run_of, train_whole, train_with_kills, wait_until_idle
+from tests.checkpoints import assert_same, load_loop_state
+from tests.kills import run_of, train_whole, train_with_kills, wait_until_idle
 from tests.loopback import Fault, LoopbackServer, Pace
 from tests.unit.studies.jobs import FEEDFORWARD, HOST, changed
 from tests.zygote import Zygote
@@ -72,7 +72,7 @@ def test_a_training_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path, 
         # What one attempt left open the next one used, or closed.
         assert num_open_sessions(server) == 0
     runs = run_of(tmp_path / "killed"), run_of(tmp_path / "whole")
-    states = [without_times(loop_state(run)) for run in runs]
+    states = [load_loop_state(run) for run in runs]
     assert len(states[1]["losses"]) == LOOP["steps"]
     assert_same(*states)
     assert_same(*(numbers_of(run) for run in runs))
@@ -81,15 +81,6 @@ def test_a_training_killed_again_and_again_ends_as_if_it_had_not_been(tmp_path, 
 
 def num_open_sessions(server):
     return sum(session.state != "closed" for session in server.engine.sessions.values())
-
-
-def without_times(state):
-    """A checkpoint without when its calibrations were measured."""
-    del state["calibration_ages"]
-    for calibration in state["engine"]["calibrations"].values():
-        num_shots, _ = calibration["calibration"].pop("calibration")
-        calibration["num_shots"] = num_shots
-    return state
 
 
 def numbers_of(run):
@@ -106,20 +97,3 @@ def usage_of(run):
         assert {record.state for record in records} == {"done"}
         assert all(record.attempts == 1 for record in records)
         return {record.intent.intent_id: record.metrics.usage_seconds for record in records}
-
-
-def assert_same(found, expected, where=""):
-    """To the bit, tensors among dictionaries and lists."""
-    assert type(found) is type(expected), where
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(found, expected), where
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys(), where
-        for name, value in expected.items():
-            assert_same(found[name], value, f"{where}.{name}")
-    elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected), where
-        for index, value in enumerate(expected):
-            assert_same(found[index], value, f"{where}[{index}]")
-    else:
-        assert found == expected, where

@@ -100,6 +100,21 @@ def test_a_program_is_compiled_once(tmp_path, compiler):
     assert entries(cache.folder) == [cache.path_of(PROGRAM, boston(), HERON).name]
 
 
+def test_what_was_compiled_since_is_a_difference(tmp_path, compiler):
+    cache = CompileCache(tmp_path)
+    get(cache, compiler)
+    before = cache.statistics
+    assert before.compile_seconds > 0
+    get(cache, compiler)
+    since = cache.statistics - before
+    assert since == CacheStatistics(hits=1)
+    assert (since.num_compiled, since.compile_seconds) == (0, 0.0)
+    get(cache, compiler, OTHER)
+    since = cache.statistics - before
+    assert since.num_compiled == 1
+    assert 0 < since.compile_seconds < cache.statistics.compile_seconds
+
+
 def test_by_default_it_compiles(tmp_path):
     found = CompileCache(tmp_path).get_or_compile(PROGRAM, boston(), HERON)
     assert found.circuit.count_ops() == compiled().circuit.count_ops()
