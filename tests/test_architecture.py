@@ -13,6 +13,7 @@ LAYERS = (
     "errors",
     "files",
     "database",
+    "deadline",
     "settings",
     "sweeps",
     "program",

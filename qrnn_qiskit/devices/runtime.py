@@ -9,6 +9,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService
 from qiskit_ibm_runtime.accounts import AccountNotFoundError, InvalidAccountError
 from qiskit_ibm_runtime.exceptions import IBMNotAuthorizedError
 
+from qrnn_qiskit.deadline import call_with_deadline
 from qrnn_qiskit.devices.runtime_snapshots import (
     build_snapshot_parts,
     build_stored_backend,
@@ -17,6 +18,9 @@ from qrnn_qiskit.devices.runtime_snapshots import (
 )
 from qrnn_qiskit.devices.vault import find_snapshot, names_stored_snapshot
 from qrnn_qiskit.errors import InputError
+
+# The client's own reads wait for ever.
+_PATIENCE_SECONDS = 300.0
 
 
 def load_backend(name: str, *, fractional_gates: bool = False) -> BackendV2:
@@ -63,13 +67,17 @@ def fetch_backend(name: str, *, fractional_gates: bool | None = False) -> Backen
 
     Cost: network, a few requests; no quantum time.
     """
-    try:
+
+    def fetch() -> BackendV2:
         backend = QiskitRuntimeService().backend(name, use_fractional_gates=fractional_gates)
         # Reads the properties now, so that what comes later does not depend on the network.
         backend.target  # noqa: B018
+        return backend
+
+    try:
+        return call_with_deadline(fetch, _PATIENCE_SECONDS)
     except Exception as error:  # requests, urllib3, the client and its decoder raise many types
         raise InputError(f"backend: {_fetch_fault(name, error)}") from None
-    return backend
 
 
 def fetch_snapshot(name: str, day: date | None = None) -> BackendV2:
@@ -92,7 +100,9 @@ def fetch_snapshot(name: str, day: date | None = None) -> BackendV2:
     # In UTC: the client takes a time with another offset for local time (0.51, local_to_utc).
     moment = datetime.combine(day, time(23, 59, 59), UTC)
     try:
-        properties = backend.properties(datetime=moment)
+        properties = call_with_deadline(
+            lambda: backend.properties(datetime=moment), _PATIENCE_SECONDS
+        )
     except Exception as error:  # as in fetch_backend
         raise InputError(f"backend: {_fetch_fault(name, error)}") from None
     if properties is None:

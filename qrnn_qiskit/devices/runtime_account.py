@@ -3,16 +3,15 @@
 import json
 import logging
 import os
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
 from qiskit.providers import BackendV2
@@ -21,6 +20,7 @@ from qiskit_ibm_runtime import QiskitRuntimeService
 from qiskit_ibm_runtime.accounts import AccountManager, AccountNotFoundError, InvalidAccountError
 from qiskit_ibm_runtime.exceptions import IBMInputValueError, IBMNotAuthorizedError
 
+from qrnn_qiskit.deadline import call_with_deadline
 from qrnn_qiskit.devices.account import (
     KEYS_PAGE,
     SAVE_CALL,
@@ -28,8 +28,6 @@ from qrnn_qiskit.devices.account import (
     BackendReport,
     Check,
 )
-
-_Answer = TypeVar("_Answer")
 
 # Above what the client's own retries take for one request, 15 s.
 CALL_SECONDS = 45.0
@@ -86,14 +84,14 @@ def read_account(device: str | None = None, *, call_seconds: float = CALL_SECOND
         return report
     with _quiet():
         try:
-            service = _call(_log_in, call_seconds)
+            service = call_with_deadline(_log_in, call_seconds)
             report = _add_instance(report, service, call_seconds)
         except Exception as error:  # requests, urllib3, the client and IBM's SDK raise many types
             fault = _explain("service", error, call_seconds, is_login=True)
             return replace(report, faults=(*report.faults, fault))
         offsets = _watch_clock(service)
         try:
-            report = _add_usage(report, _call(service.usage, call_seconds))
+            report = _add_usage(report, call_with_deadline(service.usage, call_seconds))
         except Exception as error:
             fault = _explain("usage", error, call_seconds)
             report = replace(report, faults=(*report.faults, fault))
@@ -137,7 +135,7 @@ def _log_in() -> QiskitRuntimeService:
 
 
 def _add_instance(report: AccountReport, service: Any, seconds: float) -> AccountReport:
-    instances = {each.get("crn"): each for each in _call(service.instances, seconds)}
+    instances = {each.get("crn"): each for each in call_with_deadline(service.instances, seconds)}
     crn = str(service.active_instance())
     chosen = instances.get(crn, {})
     # crn:v1:bluemix:public:quantum-computing:REGION:a/ACCOUNT:ID::
@@ -169,7 +167,9 @@ def _add_usage(report: AccountReport, usage: dict[str, Any]) -> AccountReport:
 
 def _read_device(service: Any, name: str, seconds: float) -> BackendReport:
     try:
-        backend = _call(lambda: service.backend(name, use_fractional_gates=None), seconds)
+        backend = call_with_deadline(
+            lambda: service.backend(name, use_fractional_gates=None), seconds
+        )
     except QiskitBackendNotFoundError:
         return BackendReport(name, faults=(_explain_missing(service, name),))
     except Exception as error:
@@ -177,7 +177,7 @@ def _read_device(service: Any, name: str, seconds: float) -> BackendReport:
     # The backend's own `num_qubits` would fetch the calibration.
     report = BackendReport(name, num_qubits=int(backend.configuration().n_qubits))
     try:
-        status = _call(backend.status, seconds)
+        status = call_with_deadline(backend.status, seconds)
         report = replace(
             report,
             operational=bool(status.operational),
@@ -187,7 +187,7 @@ def _read_device(service: Any, name: str, seconds: float) -> BackendReport:
     except Exception as error:
         report = replace(report, faults=(_explain("status", error, seconds),))
     try:
-        described = _call(lambda: describe_backend(backend), seconds)
+        described = call_with_deadline(lambda: describe_backend(backend), seconds)
     except Exception as error:
         fault = _explain("calibration", error, seconds)
         return replace(report, faults=(*report.faults, fault))
@@ -277,27 +277,6 @@ def _watch_clock(service: Any) -> list[float]:
     if isinstance(hooks, dict):
         hooks.setdefault("response", []).append(note)
     return offsets
-
-
-def _call(function: Callable[[], _Answer], seconds: float) -> _Answer:
-    """The answer of a function; one that is late goes on in a thread that holds up nothing."""
-    answers: list[_Answer] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            answers.append(function())
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="account", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not answers:
-        raise TimeoutError
-    return answers[0]
 
 
 @contextmanager

@@ -10,30 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qrnn_qiskit.analysis import PreflightReport
+from qrnn_qiskit.deadline import DeadlineExceeded, call_with_deadline
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.execution.contract import RunRequest, RunResult
 from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.ledger_records import JobRecord
-from qrnn_qiskit.execution.pacing import (
-    DeadlineExceeded,
-    Patience,
-    RateLimiter,
-    Verdict,
-    call_with_deadline,
-    retry,
-)
+from qrnn_qiskit.execution.pacing import Patience, RateLimiter, Verdict, retry
 from qrnn_qiskit.execution.runtime_jobs import (
     AmbiguousJobError,
     BudgetReached,
     JobClient,
     JobError,
+    JobGoneError,
     JobOrder,
     JobProgress,
     JobState,
+    UnknownJobError,
 )
 from qrnn_qiskit.execution.runtime_parts import JobDevice, Part, RequestSplitter
 
+# A second job that cannot be cancelled is not waited for.
+_CANCEL_TRIES = 3
 _RESUME = "run the same again: what is done or under way is taken up, nothing is sent twice"
 
 _Answer = TypeVar("_Answer")
@@ -315,7 +313,9 @@ class RuntimeExecutor:
     def _cancel(self, job_id: str) -> None:
         """As far as the service lets us: a job that cannot be cancelled is none of our errors."""
         try:
-            self._call(lambda: self._client.cancel(job_id))
+            self._repeat(
+                lambda: self._call(lambda: self._client.cancel(job_id)), None, _CANCEL_TRIES
+            )
         except (JobError, InputError, DeadlineExceeded):
             return
 
@@ -333,9 +333,12 @@ class RuntimeExecutor:
                 return self._read_ledger(part, record)
             if record.state != "submitted" or record.job_id is None:
                 raise self._failure(part, record, record.error or "")
-            state = self._wait(part, record.job_id)
-            if state.status == "done":
-                return self._fetch(part, record.job_id, part.build_order(record.tag))
+            try:
+                state = self._wait(part, record.job_id, record.tag)
+                if state.status == "done":
+                    return self._fetch(part, record.job_id, part.build_order(record.tag))
+            except JobGoneError as error:
+                state = JobState("failed", str(error))
             if state.status == "cancelled":
                 self._ledger.record_cancelled(part.intent_id)
             else:
@@ -346,12 +349,16 @@ class RuntimeExecutor:
             self._ledger.retry(part.intent_id)
         raise JobError(f"job {part.number} of {part.num_parts} was lost again and again")
 
-    def _wait(self, part: Part, job_id: str) -> JobState:
+    def _wait(self, part: Part, job_id: str, tag: str) -> JobState:
         deadline = self._clock() + self._patience.watchdog_seconds
         num_tries = 0
         heard = None
         while True:
-            state = self._ask(lambda: self._client.status(job_id), part)
+            state = self._repeat(
+                self._unless_gone(job_id, tag, lambda: self._client.status(job_id)),
+                part,
+                self._patience.max_reads,
+            )
             if state.status != heard:
                 heard = state.status
                 if not state.is_final:  # an end is recorded with what came of it
@@ -370,9 +377,10 @@ class RuntimeExecutor:
 
     def _fetch(self, part: Part, job_id: str, order: JobOrder) -> NDArray[np.uint8]:
         """The bits of a job that is done, once they are safe in the ledger."""
+        ask = self._unless_gone(job_id, order.tag, lambda: self._client.result_text(job_id))
 
         def fetch() -> tuple[str, NDArray[np.uint8]]:
-            text = self._call(lambda: self._client.result_text(job_id))
+            text = ask()
             try:
                 return text, self._client.decode_result(text, order)
             except ValueError as error:
@@ -424,6 +432,37 @@ class RuntimeExecutor:
         """A question, asked again after faults."""
         return self._repeat(lambda: self._call(call), part, self._patience.max_reads)
 
+    def _unless_gone(
+        self, job_id: str, tag: str, call: Callable[[], _Answer]
+    ) -> Callable[[], _Answer]:
+        """A call about a job; `JobGoneError` once the service has not known the job for some time.
+
+        The service forgets a job for a moment now and then, so that it counts as deleted only if
+        it is not listed by its tag either.
+        """
+        unknown_since: float | None = None
+
+        def ask() -> _Answer:
+            nonlocal unknown_since
+            try:
+                answer = self._call(call)
+            except UnknownJobError:
+                now = self._clock()
+                unknown_since = now if unknown_since is None else unknown_since
+                seconds = now - unknown_since
+                if seconds < self._patience.settle_seconds:
+                    raise
+                if job_id in self._call(lambda: self._client.find(tag)):
+                    raise
+                raise JobGoneError(
+                    f"the service has not known it for {seconds:.3g} s, it was deleted there or is "
+                    "of another instance"
+                ) from None
+            unknown_since = None
+            return answer
+
+        return ask
+
     def _repeat(self, call: Callable[[], _Answer], part: Part | None, tries: int) -> _Answer:
         return retry(
             call,
@@ -445,6 +484,8 @@ class RuntimeExecutor:
 
 def _judge(error: Exception, hanging: Verdict) -> Verdict:
     """What an error says of a call; one that hangs says more of some calls than of others."""
+    if isinstance(error, JobGoneError):
+        return "fatal"
     if isinstance(error, AmbiguousJobError):
         return "ambiguous"
     if isinstance(error, DeadlineExceeded):

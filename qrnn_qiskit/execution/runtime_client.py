@@ -20,8 +20,10 @@ from qiskit_ibm_runtime.exceptions import (
 )
 from qiskit_ibm_runtime.executor_sampler import Sampler
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ResponseError
 from urllib3.util.retry import Retry
 
+from qrnn_qiskit.deadline import call_with_deadline
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.execution.ledger_sessions import SessionLog
@@ -33,6 +35,7 @@ from qrnn_qiskit.execution.runtime_jobs import (
     JobState,
     JobStatus,
     TransientJobError,
+    UnknownJobError,
     one_line,
 )
 
@@ -63,8 +66,10 @@ _RETRY = Retry(
     status_forcelist=(500, 502, 503, 504, 520, 521, 522, 524),
     respect_retry_after_header=False,
 )
-# Closing is not retried by the client at all.
+# Closing is not retried by the client at all, and waits for ever for an answer. What is not closed
+# the service closes some time.
 _CLOSE_TRIES = 3
+_CLOSE_SECONDS = 30.0
 
 
 class _RawDecoder(ResultDecoder):  # type: ignore[misc]
@@ -311,10 +316,12 @@ class RuntimeClient:
         return None
 
     def _close(self, session: Session) -> None:
+        seconds = min(self._call_seconds, _CLOSE_SECONDS)
         for _ in range(_CLOSE_TRIES):
             with suppress(Exception):
-                session.close()
-                usage = session.usage() if type(session) is Session else None
+                call_with_deadline(session.close, seconds)
+                is_billed = type(session) is Session
+                usage = call_with_deadline(session.usage, seconds) if is_billed else None
                 self._note_closed(session.session_id, usage)
                 return
 
@@ -372,8 +379,8 @@ class RuntimeClient:
             status = _http_status(error)
             if status in _REFUSALS or isinstance(error, IBMInputValueError):
                 raise InputError(self._hide(_fatal_line(what, error, status))) from None
-            line = f"could not {what}: {_describe(error, status)}"
-            raise TransientJobError(self._hide(line)) from None
+            line = self._hide(f"could not {what}: {_describe(error, status)}")
+            raise (UnknownJobError if status == 404 else TransientJobError)(line) from None
 
     @contextmanager
     def _submitting(self) -> Iterator[None]:
@@ -417,6 +424,10 @@ def _describe(error: BaseException, status: int | None) -> str:
         *([f"status {status}"] if status is not None else []),
         *([f"code {code}"] if code is not None else []),
     ]
+    *_, root = _chain(error)
+    if status is None and root is not error:
+        # `too many 500 error responses` says more than its type; other texts may hold addresses.
+        parts.append(str(root) if isinstance(root, ResponseError) else type(root).__name__)
     return ", ".join(parts) + (f" ({text})" if text else "")
 
 

@@ -30,6 +30,14 @@ class TransientJobError(JobError):
     """Nothing has happened; the same call may succeed later."""
 
 
+class UnknownJobError(TransientJobError):
+    """The service does not know the job: for a moment, or because it was deleted there."""
+
+
+class JobGoneError(JobError):
+    """The service has not known a job for so long that it must have been deleted."""
+
+
 class AmbiguousJobError(JobError):
     """A submission that may have been accepted: look for its tag before sending it again."""
 
@@ -104,7 +112,8 @@ class JobClient(Protocol):
     """A service that runs jobs: IBM Quantum, a simulator, a test double.
 
     Every method but `open`, `close` and `decode_result` may raise `TransientJobError`, or
-    `InputError` where trying again is useless; `submit` also `AmbiguousJobError`.
+    `InputError` where trying again is useless; `submit` also `AmbiguousJobError`, and those with a
+    job's id `UnknownJobError`.
     """
 
     @property

@@ -16,6 +16,8 @@ HttpKind = Literal[
     "delay_after",  # does it, and answers `seconds` later
     "truncate",  # breaks the connection off in the middle of the answer
     "garbage",  # answers 200 with a body that is no JSON
+    "twice",  # does it twice, as a proxy that repeats a POST, then resets the connection
+    "unlisted",  # answers with an empty list of jobs: what is new is listed late
     "expire_session",  # expires the session that a job is posted to, then goes on
     "restart",  # resets the connection and restarts the server
 ]

@@ -125,9 +125,17 @@ class LoopbackServer:
         With a state file everything but the requests is read back from it; without one the jobs
         are kept in memory. Jobs that were running start again and count as executed once.
         """
+        self.go_down()
+        time.sleep(downtime_seconds)
+        self.come_up()
+
+    def go_down(self) -> None:
+        """Refuses connections until `come_up`; jobs that run are as if the server was killed."""
         self._deafen()
         self.engine.stop()
-        time.sleep(downtime_seconds)
+
+    def come_up(self) -> None:
+        """After `go_down`, on the same port."""
         if self._store is not None:
             self._store.close()
             is_paused = self.engine.is_paused

@@ -9,7 +9,12 @@ import numpy as np
 
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.ledger_records import JobMetrics
-from qrnn_qiskit.execution.runtime_jobs import AmbiguousJobError, JobState, TransientJobError
+from qrnn_qiskit.execution.runtime_jobs import (
+    AmbiguousJobError,
+    JobState,
+    TransientJobError,
+    UnknownJobError,
+)
 
 
 class Crash(BaseException):
@@ -38,6 +43,8 @@ class Service:
     # How the next jobs end, `done` without one.
     ends: list = field(default_factory=list)
     polls: int = 1
+    # Ids of jobs of which it knows nothing any more.
+    deleted: set = field(default_factory=set)
 
     def accept(self, order, unlisted=0):
         end = self.ends.pop(0) if self.ends else "done"
@@ -110,6 +117,8 @@ class ScriptedClient:
         self._fault("find")
         found = []
         for job in self.service.jobs.values():
+            if job.job_id in self.service.deleted:
+                continue
             if job.tag == tag and job.unlisted > 0:
                 job.unlisted -= 1
             elif job.tag == tag:
@@ -118,6 +127,8 @@ class ScriptedClient:
 
     def status(self, job_id):
         self._fault("status")
+        if job_id in self.service.deleted:
+            raise UnknownJobError("404")
         # Jobs run whether or not anyone asks after them.
         for job in self.service.jobs.values():
             self.service.step(job)

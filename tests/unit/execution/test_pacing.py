@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qrnn_qiskit.deadline import DeadlineExceeded, call_with_deadline
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.pacing import (
     Backoff,
     CallsHere,
-    DeadlineExceeded,
     RateLimiter,
-    call_with_deadline,
     parse_retry_after,
     retry,
     retry_after_of,

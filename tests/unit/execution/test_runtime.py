@@ -174,7 +174,7 @@ def test_a_fault_at_any_call_costs_no_job(build, service, request_, expected, fa
 def test_a_second_job_that_cannot_be_cancelled_is_not_waited_for(
     build, service, request_, expected
 ):
-    faults = {("submit", 0): "twice", ("cancel", 0): "transient"}
+    faults = {("submit", 0): "twice"} | {("cancel", i): "transient" for i in range(3)}
     np.testing.assert_array_equal(build(faults).run(request_).bits, expected)
     assert sorted(service.executions.values()) == [1, 2]
 
@@ -335,6 +335,21 @@ def test_an_outage_ends_in_one_line_and_the_next_run_goes_on(
         build(lasting).run(other)
     np.testing.assert_array_equal(build().run(request_).bits, expected)
     assert executed_once(service)
+
+
+def test_a_deleted_job_is_said_soon_and_sent_anew_by_the_next_run(
+    build, service, request_, expected, clock
+):
+    service.polls = 5
+    clock.on_sleep = lambda: service.deleted.add("job0")
+    start, patience = clock.now, replace(PATIENCE, max_reads=40)
+    with pytest.raises(
+        InputError, match=r"job0 \(1 of 2, .* has not known it for .* deleted there"
+    ):
+        build(patience=patience).run(request_)
+    assert 10 < clock.now - start < 60
+    np.testing.assert_array_equal(build().run(request_).bits, expected)
+    assert len(service.jobs) == 3
 
 
 def test_the_watchdog_stops_waiting_but_not_the_job(build, service, request_, expected, clock):
