@@ -51,7 +51,8 @@ from qrnn_qiskit.sweeps.owners import Owner
 _COLUMNS = (
     "i.intent_id, i.backend, i.num_rows, i.num_shots, i.forecast_seconds, i.labels, a.tag, "
     "a.state, a.job_id, a.vendor_status, a.planned_at, a.submitted_at, a.finished_at, "
-    "a.usage_seconds, a.started_at, a.ended_at, a.session_id, a.error, a.attempt, a.maybe_sent"
+    "a.usage_seconds, a.started_at, a.ended_at, a.session_id, a.account, a.error, a.attempt, "
+    "a.maybe_sent"
 )
 _ATTEMPTS = f"SELECT {_COLUMNS} FROM intents i JOIN attempts a USING (intent_id)"
 _CURRENT = (
@@ -142,12 +143,16 @@ class Ledger:
             )
             return self._begin_attempt(connection, intent.intent_id, 1)
 
-    def begin_submission(self, intent_id: str) -> bool:
+    def begin_submission(self, intent_id: str, account: str | None = None) -> bool:
         """Whether it is now for this ledger to send the job.
 
         True for one ledger only, until that one is closed or its process is gone; then another may
         take over. True again for the same one. Afterwards `get(intent_id).maybe_sent` says whether
         to look for the tag before sending. False, too, if there is nothing to send.
+
+        Args:
+            intent_id: of what is to be sent.
+            account: through which; that of the first one stays.
         """
         with self._file.transaction() as connection:
             record = self._get(connection, intent_id)
@@ -160,6 +165,7 @@ class Ledger:
             self._update(
                 connection, intent_id, state="submitting", owner=owner_text(self._owner),
                 claimed_at=time(), maybe_sent=int(maybe_sent or record.maybe_sent),
+                account=record.account or account,
             )  # fmt: skip
             self._note(connection, intent_id, what, f"{record.tag} by process {os.getpid()}")
             return True

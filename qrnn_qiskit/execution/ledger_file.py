@@ -5,7 +5,8 @@ The file can be read with plain SQLite. Its tables:
 - `identity (ledger_id)`: random, one row.
 - `intents`: what is to be run, by content; `labels` is a JSON object.
 - `attempts`: one row for each attempt to run an intent, with the vendor's job once there is one.
-  The attempt with the highest number is the current one. `owner` says which process is sending it
+  The attempt with the highest number is the current one. `account` is whose job it is, as a hash
+  of the vendor's name of the instance. `owner` says which process is sending it
   now, as JSON; `maybe_sent` is 1 when an earlier sender may have got through unheard.
 - `results (intent_id, result)`: texts compressed by zlib.
 - `sessions`: those opened at the service, batches included. `owner` is the process that will close
@@ -37,7 +38,7 @@ _TABLES = (
     tag TEXT NOT NULL UNIQUE, state TEXT NOT NULL CHECK (state IN {STATES}), job_id TEXT UNIQUE,
     vendor_status TEXT, planned_at TEXT NOT NULL, submitted_at TEXT, finished_at TEXT,
     usage_seconds REAL, started_at TEXT, ended_at TEXT, session_id TEXT,
-    error TEXT, maybe_sent INTEGER NOT NULL DEFAULT 0, owner TEXT,
+    account TEXT, error TEXT, maybe_sent INTEGER NOT NULL DEFAULT 0, owner TEXT,
     claimed_at REAL, PRIMARY KEY (intent_id, attempt),
     CHECK (job_id IS NOT NULL OR state NOT IN ('submitted', 'done'))
 )""",

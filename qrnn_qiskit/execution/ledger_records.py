@@ -96,6 +96,7 @@ class JobRecord:
         submitted_at: when the job became known.
         finished_at: when the record became done, failed or cancelled.
         metrics: what it took.
+        account: through which it was sent, none if unknown.
         error: why it failed.
         attempts: number of this attempt, from 1.
         maybe_sent: whether a job that is not recorded yet may exist under this tag.
@@ -110,6 +111,7 @@ class JobRecord:
     submitted_at: str | None
     finished_at: str | None
     metrics: JobMetrics
+    account: str | None
     error: str | None
     attempts: int
     maybe_sent: bool = False
@@ -118,7 +120,7 @@ class JobRecord:
     def from_row(cls, row: tuple[Any, ...]) -> "JobRecord":
         """A record from the columns that the ledger selects."""
         content = [*row[:5], json.loads(row[5])]
-        progress = [*row[6:13], JobMetrics(*row[13:17]), *row[17:19], bool(row[19])]
+        progress = [*row[6:13], JobMetrics(*row[13:17]), *row[17:20], bool(row[20])]
         return cls(Intent(*content), *progress)
 
     @property

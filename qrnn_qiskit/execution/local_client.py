@@ -51,6 +51,11 @@ class LocalClient:
         return self._name
 
     @property
+    def account(self) -> str | None:
+        """None: there is one folder."""
+        return None
+
+    @property
     def call_seconds(self) -> float | None:
         """None: a simulation takes its time."""
         return None

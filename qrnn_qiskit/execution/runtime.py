@@ -188,6 +188,13 @@ class RuntimeExecutor:
     def _is_to_be_sent(self, part: Part) -> bool:
         """Whether a job has to be sent, or looked for, as far as the ledger knows."""
         record = self._ledger.plan(part.intent)
+        is_open = record.state in ("submitting", "submitted")
+        if is_open and record.account not in (None, self._client.account):
+            raise InputError(
+                f"account: must be the one that job {record.job_id or record.tag} was sent "
+                "through, got another instance of IBM Quantum, which knows nothing of it; use that "
+                "one, or begin a new run"
+            )
         if record.state in ("failed", "cancelled"):
             if record.job_id is None and record.maybe_sent:
                 job_id = self._look_up(record.tag)
@@ -274,7 +281,7 @@ class RuntimeExecutor:
         """Whether it is for us to send; waits while another process is sending the same job."""
         deadline = self._clock() + self._patience.watchdog_seconds
         num_tries = 0
-        while not self._ledger.begin_submission(part.intent_id):
+        while not self._ledger.begin_submission(part.intent_id, self._client.account):
             if self._ledger.get(part.intent_id).state != "submitting":
                 return False
             if self._clock() > deadline:

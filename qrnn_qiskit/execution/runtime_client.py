@@ -6,6 +6,7 @@ Read in the source of qiskit-ibm-runtime 0.51.0 and tried against the loopback s
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from typing import Any, Literal
 
 import numpy as np
@@ -143,6 +144,13 @@ class RuntimeClient:
     def name(self) -> str:
         """Of the backend."""
         return str(self._backend.name)
+
+    @property
+    def account(self) -> str | None:
+        """A hash of the instance."""
+        if not self._instance:
+            return None
+        return sha256(str(self._instance).encode()).hexdigest()[:12]
 
     @property
     def call_seconds(self) -> float | None:

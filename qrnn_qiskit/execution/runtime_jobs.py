@@ -122,6 +122,11 @@ class JobClient(Protocol):
         ...
 
     @property
+    def account(self) -> str | None:
+        """Whose jobs these are, in a form that tells nothing else; None if that makes no odds."""
+        ...
+
+    @property
     def call_seconds(self) -> float | None:
         """How long a call may take before it counts as hanging; None if it may take any time."""
         ...

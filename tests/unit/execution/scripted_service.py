@@ -78,6 +78,7 @@ class ScriptedClient:
     """
 
     name = "scripted"
+    account = None
     call_seconds = None
 
     def __init__(self, service, faults=None, call_seconds=None):

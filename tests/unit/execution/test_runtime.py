@@ -304,6 +304,24 @@ def test_a_job_that_never_ran_is_sent_again_at_once(build, service, request_, ex
         build().run(other)
 
 
+def test_jobs_of_another_account_are_neither_waited_for_nor_sent_again(
+    build, service, request_, expected, ledger
+):
+    mine, other = ScriptedClient(service), ScriptedClient(service)
+    mine.account, other.account = "mine", "other"
+    service.polls = 1000
+    with pytest.raises(InputError, match="it was not cancelled"):
+        build(client=mine).run(request_)
+    with pytest.raises(InputError, match="account: must be the one that job job0 was sent through"):
+        build(client=other).run(request_)
+    for job in service.jobs.values():
+        job.polls_left = 1
+    np.testing.assert_array_equal(build(client=mine).run(request_).bits, expected)
+    assert executed_once(service)
+    # What is in the ledger is anybody's.
+    np.testing.assert_array_equal(build(client=other).run(request_).bits, expected)
+
+
 def test_a_refusal_is_said_and_leaves_nothing_in_doubt(build, service, request_, ledger):
     with pytest.raises(InputError, match="must be allowed, got 403"):
         build({("submit", 0): "fatal"}).run(request_)
