@@ -360,17 +360,15 @@ class RuntimeExecutor:
         deadline = self._clock() + self._patience.watchdog_seconds
         num_tries = 0
         heard = None
+        ask = self._unless_gone(job_id, tag, lambda: self._client.status(job_id))
         while True:
-            state = self._repeat(
-                self._unless_gone(job_id, tag, lambda: self._client.status(job_id)),
-                part,
-                self._patience.max_reads,
-            )
+            state = self._repeat(ask, part, self._patience.max_reads)
             if state.status != heard:
-                heard = state.status
                 if not state.is_final:  # an end is recorded with what came of it
                     self._ledger.record_status(part.intent_id, state.status)
-                self._tell(part, state.status, job_id, state.reason)
+                if (heard, state.status) != (None, "queued"):  # told when it was sent
+                    self._tell(part, state.status, job_id, state.reason)
+                heard = state.status
             if state.is_final:
                 return state
             left = deadline - self._clock()
