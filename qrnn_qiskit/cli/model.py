@@ -270,7 +270,7 @@ def _print_device_loop(result: "TrainResult") -> None:
     if ages:
         num_fresh = sum(age == 0 for age in ages)
         out.print(
-            f"readout calibrated with the batch itself in {num_fresh} of {len(ages)} steps, else at "
-            f"most {max(ages):.0f} s before it",
+            f"readout calibrated with the batch itself in {num_fresh} of {len(ages)} steps, else "
+            f"at most {max(ages):.0f} s before it",
             soft_wrap=True,
         )

@@ -144,10 +144,6 @@ class RuntimeExecutor:
             self._call(self._client.update_session)
         return self._ledger.spent_seconds()
 
-    def billed_seconds(self) -> float:
-        """QPU seconds that the service has billed, as far as the ledger knows."""
-        return self._ledger.spent_seconds(forecast=False)
-
     def settle(self) -> None:
         """Asks once more for the bills of jobs that ended without one."""
         for record in self._ledger.unsettled():
@@ -215,9 +211,10 @@ class RuntimeExecutor:
             if not self._ledger.get(part.intent_id).may_cost
         )
         spent = self.spent_seconds()
+        num_jobs = "job" if len(parts) == 1 else f"{len(parts)} jobs"
         if spent + needed > self._max_qpu_seconds:
             raise BudgetReached(
-                f"max_qpu_seconds: must cover the next {len(parts)} jobs, got "
+                f"max_qpu_seconds: must cover the next {num_jobs}, got "
                 f"{self._max_qpu_seconds:g} s of which {spent:.4g} s are used or under way and "
                 f"{needed:.4g} s would follow; raise it and run again, or take fewer shots"
             )

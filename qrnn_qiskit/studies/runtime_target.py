@@ -29,15 +29,25 @@ class RuntimeTarget:
     sampling: SamplingTarget
     executor: RuntimeExecutor
     forecaster: Forecaster
+    ledger: Ledger
+    study: str
 
     def account_for(self, forecast: Forecast) -> str:
         """What was forecast beside what the service bills, in one line."""
         self.executor.settle()
-        spent, billed = self.executor.spent_seconds(), self.executor.billed_seconds()
-        open_bills = "" if billed == spent else f", {spent - billed:.1f} more not settled yet"
+        spent = self.executor.spent_seconds()
+        records = [
+            record
+            for record in self.ledger.records()
+            if record.intent.labels.get("study") == self.study
+        ]
+        billed = [record.metrics.usage_seconds for record in records]
+        num_open = billed.count(None)
+        unsettled = f", {num_open} of {len(billed)} jobs not settled yet" if num_open else ""
         return (
-            f"forecast {forecast.qpu_seconds:.1f} QPU seconds, billed {billed:.1f} by all jobs of "
-            f"this run's ledger{open_bills}"
+            f"forecast {forecast.qpu_seconds:.1f} QPU seconds, billed "
+            f"{sum(filter(None, billed)):.1f} for {len(billed)} jobs{unsettled}; "
+            f"{spent:.1f} of the budget are used, sessions by the clock included"
         )
 
 
@@ -97,7 +107,9 @@ def open_runtime_target(
         )
         forecaster = Forecaster(executor.splitter, sampling.compile_program, mode)
         try:
-            yield RuntimeTarget(sampling, executor, forecaster)
+            yield RuntimeTarget(
+                sampling, executor, forecaster, ledger, str(labels.get("study", ""))
+            )
         finally:
             client.close()
 

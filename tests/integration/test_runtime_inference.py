@@ -117,9 +117,7 @@ def test_no_is_respected_and_the_forecast_is_that_of_the_ledger(trained):
 def test_a_budget_stops_before_it_is_exceeded(trained):
     _, runs = trained
     spec = spec_of(SMALL, runtime=RUNTIME | {"max_qpu_seconds": 0.5})
-    with pytest.raises(
-        InputError, match=r"max_qpu_seconds: must cover the next 1 jobs, got 0\.5 s"
-    ):
+    with pytest.raises(InputError, match=r"max_qpu_seconds: must cover the next job, got 0\.5 s"):
         run_inference(spec, engine="runtime", runs_root=runs)
 
 
@@ -187,7 +185,7 @@ def test_a_training_that_a_budget_ends_goes_on_without_paying_twice(tmp_path, bo
         spec = spec_of(SMALL, aer=None, device_loop=loop, runtime=settings)
         return run_training(spec, runs_root=tmp_path / folder, resume=resume)
 
-    with pytest.raises(InputError, match="max_qpu_seconds: must cover the next 1 jobs, got 6 s"):
+    with pytest.raises(InputError, match="max_qpu_seconds: must cover the next job, got 6 s"):
         run("broken", max_qpu_seconds=6.0)
     assert num_jobs(boston) == 2
     resumed = run("broken", resume=True, max_qpu_seconds=1000.0)

@@ -138,12 +138,12 @@ def test_a_bill_that_comes_late_is_asked_for_again(server, connect, request_, le
     server.faults.add(Fault("status", "GET", "jobs/*/metrics", status=404))
     executor.run(request_)
     (record,) = ledger.unsettled()
-    assert executor.billed_seconds() == 0.0
+    assert ledger.spent_seconds(forecast=False) == 0.0
     assert executor.spent_seconds() == record.intent.forecast_seconds
     executor.settle()
     assert ledger.unsettled() == []
     (job,) = server.jobs[-1:]
-    assert executor.billed_seconds() == job.quantum_seconds
+    assert ledger.spent_seconds(forecast=False) == job.quantum_seconds
 
 
 def test_the_time_of_a_measurement_is_the_service_s(server, connect, request_):
