@@ -6,7 +6,12 @@ class InputError(ValueError):
 
     The message is one line that names the argument, the rule, the value received and the cure,
     so that the command line can print it as it is.
+
+    Attributes:
+        is_resumable: whether it ended a run that keeps what it has done and can go on.
     """
+
+    is_resumable = False
 
 
 def require(condition: bool, argument: str, rule: str, value: object, cure: str) -> None:

@@ -41,11 +41,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")
 
 @contextmanager
 def clear_errors(job: Path | None = None, again: str | None = None) -> Iterator[None]:
-    """Input errors as one line and exit code 2; Ctrl-C says how to go on.
+    """Input errors as one line and exit code 2; Ctrl-C, and what ends a run, say how to go on.
 
     Args:
         job: named where an error is about one of its keys.
-        again: the command line that goes on after an interruption; none if nothing is kept.
+        again: the command line that goes on with a run; none if nothing is kept.
 
     Example:
         >>> try:
@@ -64,6 +64,8 @@ def clear_errors(job: Path | None = None, again: str | None = None) -> Iterator[
             r"(task|model|training|noise|noise_study|aer|runtime|device_loop)\.", line
         ):
             line = f"{job}: {line}"
+        if error.is_resumable and again:
+            line = f"{line}. Go on with: {again}"
         err.print(f"[bold red]error[/] {escape(line)}", soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:

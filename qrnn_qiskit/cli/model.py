@@ -56,7 +56,7 @@ def train(
     dry_run: DryRun = False,
 ) -> None:
     """Train a job's model, compare it on Aer, and print one table."""
-    more = [] if backend is None else ["--backend", backend]
+    more = [*([] if backend is None else ["--backend", backend]), *(["--yes"] if yes else [])]
     with clear_errors(job, command_line("train", job, overrides, runs, "--resume", *more)):
         from qrnn_qiskit.studies import load_job, run_training
         from qrnn_qiskit.studies.runs import finite_or_null
@@ -109,6 +109,7 @@ def infer(
     """Run a trained model on the test split and write its predictions."""
     chosen: EngineName = engine if backend is None else "runtime"
     more = [f"--engine={chosen}", *([] if backend is None else ["--backend", backend])]
+    more += [*(["--yes"] if yes else []), *([] if run is None else ["--run", str(run)])]
     with clear_errors(job, command_line("infer", job, overrides, runs, *more)):
         from qrnn_qiskit.studies import load_job, run_inference
         from qrnn_qiskit.studies.runs import finite_or_null

@@ -18,7 +18,6 @@ from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.ledger_records import JobRecord
 from qrnn_qiskit.execution.pacing import Patience, RateLimiter, Verdict, retry
 from qrnn_qiskit.execution.runtime_jobs import (
-    AmbiguousJobError,
     BudgetReached,
     JobClient,
     JobError,
@@ -27,6 +26,7 @@ from qrnn_qiskit.execution.runtime_jobs import (
     JobProgress,
     JobState,
     UnknownJobError,
+    judge,
 )
 from qrnn_qiskit.execution.runtime_parts import JobDevice, Part, RequestSplitter
 
@@ -216,7 +216,8 @@ class RuntimeExecutor:
             raise BudgetReached(
                 f"max_qpu_seconds: must cover the next {num_jobs}, got "
                 f"{self._max_qpu_seconds:g} s of which {spent:.4g} s are used or under way and "
-                f"{needed:.4g} s would follow; raise it and run again, or take fewer shots"
+                f"{needed:.4g} s would follow; raise it (--set runtime.max_qpu_seconds=...) and "
+                "run again, or take fewer shots"
             )
 
     # --- sending ----------------------------------------------------------------------------------
@@ -244,7 +245,7 @@ class RuntimeExecutor:
 
         def judge(error: Exception) -> Verdict:
             nonlocal is_in_doubt
-            verdict = _judge(error, "ambiguous")
+            verdict = judge(error, "ambiguous")
             is_in_doubt = is_in_doubt or verdict == "ambiguous"
             return verdict
 
@@ -308,11 +309,16 @@ class RuntimeExecutor:
             num_tries += 1
 
     def _note_late(self, part: Part, job_id: str) -> None:
-        """An answer to a submission that was given up: recorded, or cancelled if it is a second."""
-        try:
-            self._ledger.record_job(part.intent_id, job_id)
-        except Exception:  # in a thread that nobody listens to
-            self._cancel(job_id)
+        """An answer to a submission that was given up: recorded, or cancelled if it is a second.
+
+        Where the ledger is closed or cannot be written, the job is left to be found by its tag.
+        """
+        with suppress(Exception):  # in a thread that nobody listens to
+            try:
+                self._ledger.record_job(part.intent_id, job_id)
+            except InputError:
+                if self._ledger.get(part.intent_id).job_id not in (None, job_id):
+                    self._cancel(job_id)
 
     def _cancel(self, job_id: str) -> None:
         """As far as the service lets us: a job that cannot be cancelled is none of our errors."""
@@ -468,7 +474,7 @@ class RuntimeExecutor:
     def _repeat(self, call: Callable[[], _Answer], part: Part | None, tries: int) -> _Answer:
         return retry(
             call,
-            lambda error: _judge(error, "retry"),
+            lambda error: judge(error, "retry"),
             backoff=self._patience.faults,
             max_tries=tries,
             sleep=self._sleep,
@@ -482,14 +488,3 @@ class RuntimeExecutor:
     def _tell_fault(self, part: Part | None, error: Exception, seconds: float) -> None:
         if part is not None:
             self._tell(part, "waiting", detail=f"{error}; again in {seconds:.0f} s")
-
-
-def _judge(error: Exception, hanging: Verdict) -> Verdict:
-    """What an error says of a call; one that hangs says more of some calls than of others."""
-    if isinstance(error, JobGoneError):
-        return "fatal"
-    if isinstance(error, AmbiguousJobError):
-        return "ambiguous"
-    if isinstance(error, DeadlineExceeded):
-        return hanging
-    return "retry" if isinstance(error, JobError) else "fatal"

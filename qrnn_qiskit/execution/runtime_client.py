@@ -21,6 +21,7 @@ from qiskit_ibm_runtime.exceptions import (
 )
 from qiskit_ibm_runtime.executor_sampler import Sampler
 from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectionError as NoConnection
 from urllib3.exceptions import ResponseError
 from urllib3.util.retry import Retry
 
@@ -436,7 +437,12 @@ def _describe(error: BaseException, status: int | None) -> str:
     if status is None and root is not error:
         # `too many 500 error responses` says more than its type; other texts may hold addresses.
         parts.append(str(root) if isinstance(root, ResponseError) else type(root).__name__)
-    return ", ".join(parts) + (f" ({text})" if text else "")
+    line = ", ".join(parts) + (f" ({text})" if text else "")
+    if status == 401:
+        line += "; check that the account's token still holds"
+    elif any(isinstance(each, NoConnection) for each in _chain(error)):
+        line += " (no connection to the service)"
+    return line
 
 
 def _ibm_message(error: BaseException) -> tuple[str, int | None]:

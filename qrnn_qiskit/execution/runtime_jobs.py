@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 
 from qrnn_qiskit.analysis import JobSplit
+from qrnn_qiskit.deadline import DeadlineExceeded
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.contract import RunRequest
 from qrnn_qiskit.execution.ledger_records import JobMetrics
+from qrnn_qiskit.execution.pacing import Verdict
 from qrnn_qiskit.execution.redaction import redact
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
@@ -40,6 +42,17 @@ class JobGoneError(JobError):
 
 class AmbiguousJobError(JobError):
     """A submission that may have been accepted: look for its tag before sending it again."""
+
+
+def judge(error: Exception, hanging: Verdict) -> Verdict:
+    """What an error says of a call; one that hangs says more of some calls than of others."""
+    if isinstance(error, JobGoneError):
+        return "fatal"
+    if isinstance(error, AmbiguousJobError):
+        return "ambiguous"
+    if isinstance(error, DeadlineExceeded):
+        return hanging
+    return "retry" if isinstance(error, JobError) else "fatal"
 
 
 class BudgetReached(InputError):  # noqa: N818  it is a state, and the name users catch

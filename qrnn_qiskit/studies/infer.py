@@ -21,7 +21,7 @@ from qrnn_qiskit.studies.comparison import (
 )
 from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
-from qrnn_qiskit.studies.runs import RunDirectory
+from qrnn_qiskit.studies.runs import RunDirectory, resumable
 from qrnn_qiskit.studies.runtime_target import JobLines, open_runtime_target
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec, RuntimeSpec, SamplingSpec
 from qrnn_qiskit.studies.train import find_trained, load_trained, torch_threads
@@ -123,9 +123,10 @@ def _run_jobs(
         if confirm is not None and not confirm(forecast):
             raise InputError("runtime: must be confirmed, got no; nothing was sent")
         mitigations = dict.fromkeys(("none", *spec.mitigations))
-        found = compare_on_targets(
-            model, task, spec, [(target.sampling, tuple(mitigations))], run, progress
-        )
+        with resumable():
+            found = compare_on_targets(
+                model, task, spec, [(target.sampling, tuple(mitigations))], run, progress
+            )
         return replace(found, warnings=(target.account_for(forecast), *found.warnings))
 
 

@@ -2,8 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -111,7 +113,10 @@ class RunDirectory:
     def save_checkpoint(self, name: str, identity: str, state: dict[str, Any]) -> None:
         """Writes a training state whole or not at all: the one before stays until it is done."""
         content = {"format_version": FORMAT_VERSION, "identity": identity, "state": state}
-        self._write(name, lambda file: torch.save(content, file))
+        # Not straight to the file: on a disk that gets full torch raises errors of its own.
+        packed = BytesIO()
+        torch.save(content, packed)
+        self._write(name, lambda file: file.write(packed.getbuffer()))
 
     def load_checkpoint(self, name: str, identity: str) -> dict[str, Any] | None:
         """The training state, or None if the run has none yet.
@@ -164,6 +169,25 @@ class RunDirectory:
     def _write(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
         cure = "free space, change its permissions or choose another folder with --runs"
         write_whole(self.path / name, write, cure)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Marks errors that end a run whose directory holds what is done.
+
+    Example:
+        >>> try:
+        ...     with resumable():
+        ...         raise InputError("disk: must have room, got none; free some")
+        ... except InputError as error:
+        ...     print(error.is_resumable)
+        True
+    """
+    try:
+        yield
+    except InputError as error:
+        error.is_resumable = True
+        raise
 
 
 def finite_or_null(value: Any) -> Any:

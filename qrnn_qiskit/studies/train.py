@@ -39,7 +39,7 @@ from qrnn_qiskit.studies.device_loop import (
 from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.noise_spec import NoiseSpec
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
-from qrnn_qiskit.studies.runs import RunDirectory
+from qrnn_qiskit.studies.runs import RunDirectory, resumable
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec
 from qrnn_qiskit.studies.targets import build_noisy_engine, check_target
 from qrnn_qiskit.tasks import Task
@@ -118,8 +118,8 @@ def _run_training(
     progress.say(f"run directory {run.path}")
 
     # Opened first: what a device would refuse, or nobody allows, is known before any training.
-    with open_loop_target(spec, model.program, run, progress, confirm) as loop_target:
-        result = _train_and_compare(spec, task, model, run, progress, loop_target)
+    with open_loop_target(spec, model.program, run, progress, confirm) as target, resumable():
+        result = _train_and_compare(spec, task, model, run, progress, target)
     compiled = compile_statistics() - compiled_before
     if compiled.num_compiled:
         progress.say(

@@ -1,6 +1,7 @@
 """Fixtures of tests with a loopback server, for a `conftest.py`."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -46,13 +47,21 @@ def quick_retries(quick_client: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def boston(quick_retries: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackServer]:
     """`ibm_boston` for the studies, with the errors that `[aer]` simulates, as quick as it gets."""
-    monkeypatch.setattr(
+    with serve_boston(monkeypatch) as server:
+        yield server
+
+
+@contextmanager
+def serve_boston(patch: pytest.MonkeyPatch, **patience: object) -> Iterator[LoopbackServer]:
+    """What the fixture `boston` is, for other scopes, and with more settings of `Patience`."""
+    quick = {"poll": Backoff(0.02, 1.0, 0.02), "settle_seconds": 0.0}
+    patch.setattr(
         runtime_target,
         "RuntimeExecutor",
         partial(
             RuntimeExecutor,
             limits=replace(HardwareLimits(), posts_per_minute=10_000),
-            patience=Patience(poll=Backoff(0.02, 1.0, 0.02), settle_seconds=0.0),
+            patience=Patience(**quick | patience),
         ),
     )
     with LoopbackServer(make_executor=waiting_executor) as server, server.use_environment():
