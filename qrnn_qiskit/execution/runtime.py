@@ -26,7 +26,7 @@ from qrnn_qiskit.execution.runtime_jobs import (
     JobProgress,
     JobState,
     UnknownJobError,
-    judge,
+    verdict_of,
 )
 from qrnn_qiskit.execution.runtime_parts import JobDevice, Part, RequestSplitter
 
@@ -245,7 +245,7 @@ class RuntimeExecutor:
 
         def judge(error: Exception) -> Verdict:
             nonlocal is_in_doubt
-            verdict = judge(error, "ambiguous")
+            verdict = verdict_of(error, "ambiguous")
             is_in_doubt = is_in_doubt or verdict == "ambiguous"
             return verdict
 
@@ -474,7 +474,7 @@ class RuntimeExecutor:
     def _repeat(self, call: Callable[[], _Answer], part: Part | None, tries: int) -> _Answer:
         return retry(
             call,
-            lambda error: judge(error, "retry"),
+            lambda error: verdict_of(error, "retry"),
             backoff=self._patience.faults,
             max_tries=tries,
             sleep=self._sleep,

@@ -44,7 +44,7 @@ class AmbiguousJobError(JobError):
     """A submission that may have been accepted: look for its tag before sending it again."""
 
 
-def judge(error: Exception, hanging: Verdict) -> Verdict:
+def verdict_of(error: Exception, hanging: Verdict) -> Verdict:
     """What an error says of a call; one that hangs says more of some calls than of others."""
     if isinstance(error, JobGoneError):
         return "fatal"
