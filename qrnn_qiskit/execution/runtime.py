@@ -25,6 +25,7 @@ from qrnn_qiskit.execution.runtime_jobs import (
     JobOrder,
     JobProgress,
     JobState,
+    UnauthorisedError,
     UnknownJobError,
     verdict_of,
 )
@@ -322,12 +323,10 @@ class RuntimeExecutor:
 
     def _cancel(self, job_id: str) -> None:
         """As far as the service lets us: a job that cannot be cancelled is none of our errors."""
-        try:
+        with suppress(JobError, InputError, DeadlineExceeded):
             self._repeat(
                 lambda: self._call(lambda: self._client.cancel(job_id)), None, _CANCEL_TRIES
             )
-        except (JobError, InputError, DeadlineExceeded):
-            return
 
     # --- waiting and fetching ---------------------------------------------------------------------
 
@@ -472,9 +471,19 @@ class RuntimeExecutor:
         return ask
 
     def _repeat(self, call: Callable[[], _Answer], part: Part | None, tries: int) -> _Answer:
+        num_refusals = 0
+
+        def judge(error: Exception) -> Verdict:
+            nonlocal num_refusals
+            num_refusals += isinstance(error, UnauthorisedError)
+            # Patience is for what comes back; a token that was revoked does not.
+            if num_refusals >= self._patience.max_tries:
+                return "fatal"
+            return verdict_of(error, "retry")
+
         return retry(
             call,
-            lambda error: verdict_of(error, "retry"),
+            judge,
             backoff=self._patience.faults,
             max_tries=tries,
             sleep=self._sleep,

@@ -37,6 +37,7 @@ from qrnn_qiskit.execution.runtime_jobs import (
     JobState,
     JobStatus,
     TransientJobError,
+    UnauthorisedError,
     UnknownJobError,
     one_line,
 )
@@ -389,6 +390,8 @@ class RuntimeClient:
             if status in _REFUSALS or isinstance(error, IBMInputValueError):
                 raise InputError(self._hide(_fatal_line(what, error, status))) from None
             line = self._hide(f"could not {what}: {_describe(error, status)}")
+            if status == 401 or isinstance(error, IBMNotAuthorizedError):
+                raise UnauthorisedError(line) from None
             raise (UnknownJobError if status == 404 else TransientJobError)(line) from None
 
     @contextmanager

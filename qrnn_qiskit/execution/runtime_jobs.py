@@ -32,6 +32,10 @@ class TransientJobError(JobError):
     """Nothing has happened; the same call may succeed later."""
 
 
+class UnauthorisedError(TransientJobError):
+    """The service did not take the token: for a moment, while it is renewed, or for good."""
+
+
 class UnknownJobError(TransientJobError):
     """The service does not know the job: for a moment, or because it was deleted there."""
 

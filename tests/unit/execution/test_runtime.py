@@ -14,7 +14,7 @@ from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.local_client import LocalClient
 from qrnn_qiskit.execution.pacing import Backoff, Patience
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
-from qrnn_qiskit.execution.runtime_jobs import BudgetReached, one_line, seed_of
+from qrnn_qiskit.execution.runtime_jobs import BudgetReached, UnauthorisedError, one_line, seed_of
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from qrnn_qiskit.studies.device import open_device
 from qrnn_qiskit.sweeps.owners import Owner
@@ -302,6 +302,21 @@ def test_a_job_that_never_ran_is_sent_again_at_once(build, service, request_, ex
     other = RunRequest(request_.compiled, request_.slot_values, NUM_SHOTS, seed=6)
     with pytest.raises(InputError, match="lost again and again"):
         build().run(other)
+
+
+def test_a_token_that_is_refused_again_and_again_is_said_soon(build, service, request_):
+    client = ScriptedClient(service)
+    asked = []
+
+    def refuse(job_id):
+        asked.append(job_id)
+        raise UnauthorisedError("status 401")
+
+    client.status = refuse
+    patience = replace(PATIENCE, max_tries=3, max_reads=40)
+    with pytest.raises(InputError, match="runtime: status 401; run the same again"):
+        build(client=client, patience=patience).run(request_)
+    assert len(asked) == 3
 
 
 def test_jobs_of_another_account_are_neither_waited_for_nor_sent_again(
