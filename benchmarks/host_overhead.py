@@ -37,10 +37,10 @@ from typing import Any
 import torch
 
 from qrnn_qiskit.devices.limits import HardwareLimits
-from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.pacing import Patience
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
+from qrnn_qiskit.ledger import Ledger
+from qrnn_qiskit.pacing import Patience
 from qrnn_qiskit.studies import CompilerDevice, RunDirectory, SilentProgress, open_device
 from qrnn_qiskit.studies.device import compile_statistics
 from qrnn_qiskit.studies.device_loop import train_on_device

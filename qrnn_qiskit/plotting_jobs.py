@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qrnn_qiskit.errors import require
-from qrnn_qiskit.execution.ledger_records import JobRecord
+from qrnn_qiskit.ledger import JobRecord
 from qrnn_qiskit.plotting import BLUE, GREY, INK, VERMILION, restrain
 
 # Colour and words for what a job does from one known time to the next.
@@ -44,8 +44,8 @@ def plot_jobs(records: Sequence[JobRecord]) -> Figure:
     Example:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from qrnn_qiskit.execution.ledger import Ledger
-        >>> from qrnn_qiskit.execution.ledger_records import Intent
+        >>> from qrnn_qiskit.ledger import Ledger
+        >>> from qrnn_qiskit.ledger import Intent
         >>> with TemporaryDirectory() as folder, Ledger(Path(folder) / "jobs.db") as ledger:
         ...     _ = ledger.plan(Intent("ab" * 16, "ibm_boston", 8, 100, 2.0, {"study": "infer"}))
         ...     figure = plot_jobs(ledger.records())

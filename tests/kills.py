@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.ledger_records import JobRecord
-from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
+from qrnn_qiskit.ledger import LEDGER_NAME, JobRecord, Ledger
 from tests.checkpoints import load_loop_state
 from tests.loopback import LoopbackServer
 from tests.zygote import Lifetime, Zygote

@@ -208,8 +208,8 @@ def _train(request: dict[str, Any], news: int) -> None:
     from urllib3.util.retry import Retry
 
     from qrnn_qiskit.devices.limits import HardwareLimits
-    from qrnn_qiskit.execution.pacing import Backoff, Patience
     from qrnn_qiskit.execution.runtime import RuntimeExecutor
+    from qrnn_qiskit.pacing import Backoff, Patience
     from qrnn_qiskit.studies import RunDirectory, device_loop, run_training, runtime_target
     from qrnn_qiskit.studies.spec import parse_job
 

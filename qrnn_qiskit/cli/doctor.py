@@ -206,7 +206,7 @@ def _finish(
     num_problems = sum(check.verdict == "problem" for check in checks)
     passed = num_problems == 0 and (diagnosis is None or diagnosis.report.passed)
     if as_json:
-        from qrnn_qiskit.execution.redaction import redact_json
+        from qrnn_qiskit.redaction import redact_json
 
         content: dict[str, Any] = {} if diagnosis is None else diagnosis.to_json()
         content |= {
@@ -229,7 +229,7 @@ def _finish(
 
 def _redact(check: "Check") -> "Check":
     """Names of the service's are in a finding, and pass through it; cures are our own words."""
-    from qrnn_qiskit.execution.redaction import redact
+    from qrnn_qiskit.redaction import redact
 
     return replace(check, found=redact(check.found))
 

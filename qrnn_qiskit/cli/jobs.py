@@ -15,9 +15,8 @@ from qrnn_qiskit.cli.console import Json, clear_errors, err, escape, out, print_
 from qrnn_qiskit.errors import InputError
 
 if TYPE_CHECKING:
-    from qrnn_qiskit.execution.ledger import Ledger
-    from qrnn_qiskit.execution.ledger_records import JobRecord
     from qrnn_qiskit.execution.runtime_client import RuntimeClient
+    from qrnn_qiskit.ledger import JobRecord, Ledger
 
 app = typer.Typer()
 jobs = typer.Typer(help="Jobs that runs have sent, from their ledgers.", no_args_is_help=True)
@@ -74,10 +73,10 @@ def ls(
 def show(name: Name, runs: Runs = Path("runs"), as_json: Json = False) -> None:
     """Show a job and everything that happened to it."""
     with clear_errors():
-        from qrnn_qiskit.execution.ledger import Ledger
+        from qrnn_qiskit.ledger import Ledger
 
         path, record = _find(name, runs)
-        with Ledger(path, create=False) as ledger:
+        with Ledger(path, only_read=True) as ledger:
             events = ledger.events(record.intent.intent_id)
         if as_json:
             content = {"run": path.parent.name, **_plain(record)}
@@ -120,7 +119,7 @@ def adopt(runs: Runs = Path("runs")) -> None:
     A run that goes on does the same by itself; this is for runs that will not.
     """
     with clear_errors():
-        from qrnn_qiskit.execution.ledger import Ledger
+        from qrnn_qiskit.ledger import Ledger
 
         backends: dict[str, Any] = {}
         for path in _read_ledgers(runs):
@@ -158,14 +157,14 @@ def export(
     """Write the stored results of all finished jobs, in the service's own encoding."""
     with clear_errors():
         from qrnn_qiskit.cli.outputs import require_folder
-        from qrnn_qiskit.execution.ledger import Ledger
         from qrnn_qiskit.files import write_whole
+        from qrnn_qiskit.ledger import Ledger
 
         require_folder(folder, "FOLDER")
         folder.mkdir(parents=True, exist_ok=True)
         num_written = 0
         for path, records in _read_ledgers(runs).items():
-            with Ledger(path, create=False) as ledger:
+            with Ledger(path, only_read=True) as ledger:
                 for record in records:
                     text = ledger.result(record.intent.intent_id)
                     if record.state != "done" or text is None:
@@ -246,8 +245,7 @@ def _write(file: IO[bytes], text: str) -> None:
 
 
 def _read_ledgers(runs: Path) -> "dict[Path, list[JobRecord]]":
-    from qrnn_qiskit.execution.ledger import Ledger
-    from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
+    from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
 
     paths = sorted(runs.glob(f"*/{LEDGER_NAME}"), key=lambda path: path.stat().st_mtime)
     if not paths:
@@ -255,7 +253,7 @@ def _read_ledgers(runs: Path) -> "dict[Path, list[JobRecord]]":
                          "send some with qrnn infer JOB.toml --engine runtime")  # fmt: skip
     found = {}
     for path in paths:
-        with Ledger(path, create=False) as ledger:
+        with Ledger(path, only_read=True) as ledger:
             found[path] = ledger.records()
     return found
 

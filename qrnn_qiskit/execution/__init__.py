@@ -4,11 +4,11 @@ from qrnn_qiskit.execution.aer import AerExecutor
 from qrnn_qiskit.execution.contract import Executor, RunRequest, RunResult
 from qrnn_qiskit.execution.device_noise import noise_for
 from qrnn_qiskit.execution.fake import ScriptedExecutor
-from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.local_client import LocalClient
-from qrnn_qiskit.execution.pacing import Patience
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.seeds import SeedStream
+from qrnn_qiskit.ledger import Ledger
+from qrnn_qiskit.pacing import Patience
 
 __all__ = [
     "AerExecutor",

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.contract import Executor
-from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.execution.runtime_jobs import JobOrder, JobState
 from qrnn_qiskit.files import write_whole
+from qrnn_qiskit.ledger import JobMetrics
 
 _FORMAT_VERSION = 1
 _PREFIX = "local-"

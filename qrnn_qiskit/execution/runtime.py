@@ -14,9 +14,6 @@ from qrnn_qiskit.deadline import DeadlineExceeded, call_with_deadline
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.execution.contract import RunRequest, RunResult
-from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.ledger_records import JobRecord
-from qrnn_qiskit.execution.pacing import Patience, RateLimiter, Verdict, retry
 from qrnn_qiskit.execution.runtime_jobs import (
     BudgetReached,
     JobClient,
@@ -30,6 +27,8 @@ from qrnn_qiskit.execution.runtime_jobs import (
     verdict_of,
 )
 from qrnn_qiskit.execution.runtime_parts import JobDevice, Part, RequestSplitter
+from qrnn_qiskit.ledger import JobRecord, Ledger
+from qrnn_qiskit.pacing import Patience, RateLimiter, Verdict, retry
 
 # A second job that cannot be cancelled is not waited for.
 _CANCEL_TRIES = 3

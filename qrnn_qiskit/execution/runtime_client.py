@@ -27,9 +27,6 @@ from urllib3.util.retry import Retry
 
 from qrnn_qiskit.deadline import call_with_deadline
 from qrnn_qiskit.errors import InputError, require
-from qrnn_qiskit.execution.ledger_records import JobMetrics
-from qrnn_qiskit.execution.ledger_sessions import SessionLog
-from qrnn_qiskit.execution.redaction import MARK
 from qrnn_qiskit.execution.runtime_jobs import (
     AmbiguousJobError,
     JobError,
@@ -41,6 +38,8 @@ from qrnn_qiskit.execution.runtime_jobs import (
     UnknownJobError,
     one_line,
 )
+from qrnn_qiskit.ledger import JobMetrics, SessionLog
+from qrnn_qiskit.redaction import MARK
 
 Mode = Literal["session", "batch", "job"]
 

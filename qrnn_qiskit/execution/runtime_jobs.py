@@ -12,9 +12,9 @@ from qrnn_qiskit.analysis import JobSplit
 from qrnn_qiskit.deadline import DeadlineExceeded
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution.contract import RunRequest
-from qrnn_qiskit.execution.ledger_records import JobMetrics
-from qrnn_qiskit.execution.pacing import Verdict
-from qrnn_qiskit.execution.redaction import redact
+from qrnn_qiskit.ledger import JobMetrics
+from qrnn_qiskit.pacing import Verdict
+from qrnn_qiskit.redaction import redact
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled", "lost"]
 """`lost`: given up by the service before it ran, as those that wait in a session that ends."""

@@ -19,8 +19,8 @@ from qrnn_qiskit.devices import DeviceTarget
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import require
 from qrnn_qiskit.execution.contract import RunRequest
-from qrnn_qiskit.execution.ledger_records import Intent
 from qrnn_qiskit.execution.runtime_jobs import JobOrder, seed_of
+from qrnn_qiskit.ledger import Intent
 
 # Part of every id: jobs whose bits would have another meaning are other jobs.
 _CONTENT_VERSION = 1

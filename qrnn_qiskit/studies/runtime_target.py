@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from qrnn_qiskit.execution import AerExecutor, noise_for
-from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.local_client import LocalClient
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
 from qrnn_qiskit.execution.runtime_jobs import JobClient, JobProgress
+from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
 from qrnn_qiskit.studies.forecast import Forecast, Forecaster
 from qrnn_qiskit.studies.progress import Progress
 from qrnn_qiskit.studies.spec import RuntimeSpec
 from qrnn_qiskit.studies.targets import SamplingTarget, read_remarks
-
-LEDGER_NAME = "ledger.sqlite"
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,10 +9,9 @@ import pytest
 import torch
 from urllib3.util.retry import Retry
 
-from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.pacing import Backoff
+from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
+from qrnn_qiskit.pacing import Backoff
 from qrnn_qiskit.studies import RunDirectory, load_job
-from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
 from tests.command_line import qrnn
 from tests.loopback.account import CRN, TOKEN
 from tests.loopback.fixtures import serve_boston

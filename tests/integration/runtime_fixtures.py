@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from qrnn_qiskit.execution import RunRequest
-from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
+from qrnn_qiskit.ledger import Ledger
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from tests.integration.runtime_setting import (
     LIMITS,

@@ -6,8 +6,8 @@ from qrnn_qiskit.compiling import load_profile
 from qrnn_qiskit.devices import load_fake_backend, read_target
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.execution import AerExecutor, RunRequest
-from qrnn_qiskit.execution.pacing import Backoff, Patience
 from qrnn_qiskit.execution.runtime_jobs import seed_of
+from qrnn_qiskit.pacing import Backoff, Patience
 from qrnn_qiskit.studies.device import CompilerDevice
 
 NUM_ROWS, NUM_SHOTS = 4, 20

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from qrnn_qiskit.execution.ledger import Ledger
+from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
 from qrnn_qiskit.studies import runtime_target
-from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
 from qrnn_qiskit.sweeps.owners import Owner
 from tests.integration.endings import assert_one_line, go_on
 

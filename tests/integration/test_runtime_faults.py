@@ -18,11 +18,11 @@ import pytest
 from qrnn_qiskit.devices import fetch_backend
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import RunRequest
-from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.ledger_file import LEDGER
-from qrnn_qiskit.execution.pacing import Backoff
 from qrnn_qiskit.execution.runtime import Patience, RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
+from qrnn_qiskit.ledger import Ledger
+from qrnn_qiskit.ledger.tables import LEDGER
+from qrnn_qiskit.pacing import Backoff
 from tests.integration.runtime_setting import LIMITS, NUM_ROWS, NUM_SHOTS
 from tests.loopback import Fault, JobFault, LoopbackServer
 from tests.loopback.account import CRN, TOKEN
@@ -192,7 +192,7 @@ def request_(compiled):
 def ledger(tmp_path, monkeypatch):
     """Without waiting for the disk, which takes most of the time: the machine stays on."""
     kind = replace(LEDGER, synchronous="OFF")
-    monkeypatch.setattr("qrnn_qiskit.execution.ledger.LEDGER", kind)
+    monkeypatch.setattr("qrnn_qiskit.ledger.ledger.LEDGER", kind)
     with Ledger(tmp_path / "jobs.db") as ledger:
         yield ledger
 

@@ -3,10 +3,9 @@
 import pytest
 
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
+from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
 from qrnn_qiskit.studies import run_inference, run_training
-from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
 from tests.command_line import qrnn, strict_json
 from tests.unit.studies.jobs import FEEDFORWARD, HOST, changed, spec_of, write_job
 

@@ -13,10 +13,10 @@ import pytest
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, RunRequest
-from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
 from qrnn_qiskit.execution.runtime_jobs import TransientJobError
+from qrnn_qiskit.ledger import Ledger
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from tests.integration.runtime_setting import (
     LIMITS,

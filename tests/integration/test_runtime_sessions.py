@@ -8,10 +8,10 @@ import pytest
 
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_client import RuntimeClient
 from qrnn_qiskit.execution.runtime_jobs import BudgetReached
+from qrnn_qiskit.ledger import Ledger
 from tests.integration.runtime_setting import PATIENCE, bits_by_aer
 from tests.loopback import Fault
 

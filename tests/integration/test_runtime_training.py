@@ -4,11 +4,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from qrnn_qiskit.execution.ledger import Ledger
+from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
 from qrnn_qiskit.studies import SilentProgress, TrainResult, run_inference, run_training
 from qrnn_qiskit.studies.comparison import ComparisonRow
 from qrnn_qiskit.studies.device import _open_cache
-from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
 from tests.checkpoints import assert_same, load_loop_state
 from tests.loopback import Fault
 from tests.unit.studies.jobs import FEEDFORWARD, HOST, changed, spec_of

@@ -11,8 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.studies.runtime_target import LEDGER_NAME
+from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
 from tests.checkpoints import assert_same, load_loop_state
 from tests.kills import run_of, train_whole, train_with_kills, wait_until_idle
 from tests.loopback import Fault, LoopbackServer, Pace

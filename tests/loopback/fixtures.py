@@ -10,8 +10,8 @@ from urllib3.util.retry import Retry
 
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.execution import Executor
-from qrnn_qiskit.execution.pacing import Backoff, Patience
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
+from qrnn_qiskit.pacing import Backoff, Patience
 from qrnn_qiskit.studies import AerSpec, build_noisy_target, runtime_target
 from qrnn_qiskit.studies.device import _load_backend, _open
 from tests.loopback.devices import Device

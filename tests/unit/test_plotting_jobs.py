@@ -7,8 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.ledger_records import Intent, JobMetrics, JobRecord
+from qrnn_qiskit.ledger import Intent, JobMetrics, JobRecord, Ledger
 from qrnn_qiskit.plotting import BLUE
 from qrnn_qiskit.plotting_jobs import plot_jobs
 

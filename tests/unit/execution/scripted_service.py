@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution.ledger_records import JobMetrics
 from qrnn_qiskit.execution.runtime_jobs import (
     AmbiguousJobError,
     JobState,
     TransientJobError,
     UnknownJobError,
 )
+from qrnn_qiskit.ledger import JobMetrics
 
 
 class Crash(BaseException):

@@ -10,11 +10,11 @@ import pytest
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.execution import AerExecutor, Executor, RunRequest, ScriptedExecutor
-from qrnn_qiskit.execution.ledger import Ledger
 from qrnn_qiskit.execution.local_client import LocalClient
-from qrnn_qiskit.execution.pacing import Backoff, Patience
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_jobs import BudgetReached, UnauthorisedError, one_line, seed_of
+from qrnn_qiskit.ledger import Ledger
+from qrnn_qiskit.pacing import Backoff, Patience
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from qrnn_qiskit.studies.device import open_device
 from qrnn_qiskit.sweeps.owners import Owner

@@ -26,14 +26,13 @@ from time import time
 
 from qrnn_qiskit.database import Database
 from qrnn_qiskit.errors import InputError, require
-from qrnn_qiskit.execution.ledger_claims import (
+from qrnn_qiskit.ledger.claims import (
     CURRENT_ATTEMPT,
     holder_of,
     may_take_over,
     owner_text,
 )
-from qrnn_qiskit.execution.ledger_file import LEDGER
-from qrnn_qiskit.execution.ledger_records import (
+from qrnn_qiskit.ledger.records import (
     Event,
     Intent,
     JobMetrics,
@@ -43,22 +42,14 @@ from qrnn_qiskit.execution.ledger_records import (
     tag_of,
     utc_now,
 )
-from qrnn_qiskit.execution.ledger_sessions import SessionLog
-from qrnn_qiskit.execution.pacing import seconds_to_wait
-from qrnn_qiskit.execution.redaction import redact
+from qrnn_qiskit.ledger.sessions import SessionLog
+from qrnn_qiskit.ledger.tables import ATTEMPTS, CURRENT, LEDGER
+from qrnn_qiskit.pacing import seconds_to_wait
+from qrnn_qiskit.redaction import redact
 from qrnn_qiskit.sweeps.owners import Owner
 
-_COLUMNS = (
-    "i.intent_id, i.backend, i.num_rows, i.num_shots, i.forecast_seconds, i.labels, a.tag, "
-    "a.state, a.job_id, a.vendor_status, a.planned_at, a.submitted_at, a.finished_at, "
-    "a.usage_seconds, a.started_at, a.ended_at, a.session_id, a.account, a.error, a.attempt, "
-    "a.maybe_sent"
-)
-_ATTEMPTS = f"SELECT {_COLUMNS} FROM intents i JOIN attempts a USING (intent_id)"
-_CURRENT = (
-    f"{_ATTEMPTS} WHERE a.attempt = "
-    "(SELECT max(attempt) FROM attempts b WHERE b.intent_id = i.intent_id)"
-)
+LEDGER_NAME = "ledger.sqlite"
+"""Of the file in the directory of a run."""
 
 
 class Ledger:
@@ -71,6 +62,8 @@ class Ledger:
     Args:
         path: of the file; made with its folders where there is none.
         create: whether it may be made.
+        only_read: for a look at the ledger of a run that goes on, also in a folder that may not be
+            written; nothing is recorded then.
 
     Raises:
         InputError: if the file is damaged, of another program or version, or cannot be written.
@@ -90,15 +83,16 @@ class Ledger:
         ('-abababababababababababab-1', 'done', '0110')
     """
 
-    def __init__(self, path: Path, *, create: bool = True) -> None:
-        if not create and not path.exists():
+    def __init__(self, path: Path, *, create: bool = True, only_read: bool = False) -> None:
+        if (only_read or not create) and not path.exists():
             raise InputError(
                 f"{path}: must be a job ledger, got no such file; run a job first, or correct the "
                 "path"
             )
         self.path = path
         self._owner = Owner.current()
-        self._file = Database(path, LEDGER)
+        self._only_read = only_read
+        self._file = Database(path, LEDGER, only_read=only_read)
         ((self._ledger_id,),) = self._file.read("SELECT ledger_id FROM identity")
         self.sessions = SessionLog(self._file, self._owner)
 
@@ -110,15 +104,16 @@ class Ledger:
 
     def close(self) -> None:
         """Gives up submissions and sessions, which others may take over; closes the file."""
-        # On a full disk they stay claimed until this process ends. Closed already is closed.
-        with suppress(InputError, ProgrammingError), self._file.transaction() as connection:
-            connection.execute(
-                "UPDATE attempts SET owner = NULL, maybe_sent = 1 "
-                "WHERE state = 'submitting' AND owner = ?",
-                (owner_text(self._owner),),
-            )
-        with suppress(InputError, ProgrammingError):
-            self.sessions.release()
+        if not self._only_read:
+            # On a full disk they stay claimed until this process ends. Closed already is closed.
+            with suppress(InputError, ProgrammingError), self._file.transaction() as connection:
+                connection.execute(
+                    "UPDATE attempts SET owner = NULL, maybe_sent = 1 "
+                    "WHERE state = 'submitting' AND owner = ?",
+                    (owner_text(self._owner),),
+                )
+            with suppress(InputError, ProgrammingError):
+                self.sessions.release()
         self._file.close()
 
     def plan(self, intent: Intent) -> JobRecord:
@@ -292,7 +287,7 @@ class Ledger:
             InputError: if no attempt has this job.
         """
         with self._file.transaction() as connection:
-            query = f"{_ATTEMPTS} WHERE a.job_id = ?"
+            query = f"{ATTEMPTS} WHERE a.job_id = ?"
             rows = connection.execute(query, (job_id,)).fetchall()
             require(len(rows) == 1, "job_id", "must be of a recorded job", job_id,
                     "call record_job first")  # fmt: skip
@@ -339,19 +334,19 @@ class Ledger:
         Raises:
             InputError: if nothing of that id was planned.
         """
-        return _only(self._select(f"{_CURRENT} AND i.intent_id = ?", intent_id), intent_id)
+        return _only(self._select(f"{CURRENT} AND i.intent_id = ?", intent_id), intent_id)
 
     def attempts(self, intent_id: str) -> list[JobRecord]:
         """Records of all attempts, the first one first."""
-        return self._select(f"{_ATTEMPTS} WHERE i.intent_id = ? ORDER BY a.attempt", intent_id)
+        return self._select(f"{ATTEMPTS} WHERE i.intent_id = ? ORDER BY a.attempt", intent_id)
 
     def find_by_job(self, job_id: str) -> JobRecord | None:
         """The attempt that has this job, whether or not it is the current one."""
-        return next(iter(self._select(f"{_ATTEMPTS} WHERE a.job_id = ?", job_id)), None)
+        return next(iter(self._select(f"{ATTEMPTS} WHERE a.job_id = ?", job_id)), None)
 
     def find_by_tag(self, tag: str) -> JobRecord | None:
         """The attempt that has this tag, whether or not it is the current one."""
-        return next(iter(self._select(f"{_ATTEMPTS} WHERE a.tag = ?", tag)), None)
+        return next(iter(self._select(f"{ATTEMPTS} WHERE a.tag = ?", tag)), None)
 
     def records(self, state: State | None = None, name: str | None = None) -> list[JobRecord]:
         """Records of current attempts in the order in which they were planned first.
@@ -361,7 +356,7 @@ class Ledger:
             name: label `name` of those to list, all if none.
         """
         return self._select(
-            f"{_CURRENT} AND coalesce(a.state = ?, 1) "
+            f"{CURRENT} AND coalesce(a.state = ?, 1) "
             "AND coalesce(json_extract(i.labels, '$.name') = ?, ? IS NULL) ORDER BY i.rowid",
             state, name, name,
         )  # fmt: skip
@@ -374,7 +369,7 @@ class Ledger:
     def unsettled(self) -> list[JobRecord]:
         """Ended attempts with a job whose usage is not known yet."""
         return self._select(
-            f"{_ATTEMPTS} WHERE a.job_id IS NOT NULL AND a.usage_seconds IS NULL "
+            f"{ATTEMPTS} WHERE a.job_id IS NOT NULL AND a.usage_seconds IS NULL "
             "AND a.state IN ('done', 'failed', 'cancelled')"
         )
 
@@ -393,7 +388,7 @@ class Ledger:
             forecast: count jobs without a bill, too.
         """
         by_session: dict[str | None, float] = {}
-        for record in self._select(_ATTEMPTS):
+        for record in self._select(ATTEMPTS):
             session_id = record.metrics.session_id
             billed = record.metrics.usage_seconds or 0.0
             seconds = record.expected_seconds if forecast else billed
@@ -469,7 +464,7 @@ class Ledger:
 
     def _find(self, connection: Connection, intent_id: str) -> JobRecord | None:
         with self._reading():
-            rows = connection.execute(f"{_CURRENT} AND i.intent_id = ?", (intent_id,)).fetchall()
+            rows = connection.execute(f"{CURRENT} AND i.intent_id = ?", (intent_id,)).fetchall()
             return JobRecord.from_row(rows[0]) if rows else None
 
     def _get(self, connection: Connection, intent_id: str) -> JobRecord:

@@ -91,3 +91,16 @@ LEDGER = FileKind(
         "restore a copy of it, or move it away and find your jobs by their tags at the service"
     ),
 )
+
+# What `JobRecord.from_row` reads: of all attempts, and of the current ones.
+_COLUMNS = (
+    "i.intent_id, i.backend, i.num_rows, i.num_shots, i.forecast_seconds, i.labels, a.tag, "
+    "a.state, a.job_id, a.vendor_status, a.planned_at, a.submitted_at, a.finished_at, "
+    "a.usage_seconds, a.started_at, a.ended_at, a.session_id, a.account, a.error, a.attempt, "
+    "a.maybe_sent"
+)
+ATTEMPTS = f"SELECT {_COLUMNS} FROM intents i JOIN attempts a USING (intent_id)"
+CURRENT = (
+    f"{ATTEMPTS} WHERE a.attempt = "
+    "(SELECT max(attempt) FROM attempts b WHERE b.intent_id = i.intent_id)"
+)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrnn_qiskit.execution.redaction import redact
+from qrnn_qiskit.redaction import redact
 
 ID = "0123456789abcdef" * 4
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJpYW1faWQiOiJJQk1pZCJ9.c2lnbmF0dXJlLXBhcnQ"
@@ -48,7 +48,7 @@ def test_secrets_are_redacted(name):
         f"job d1k2m3n4p5q6r7s8t9u0 of {ID} failed: 1 token left, keyboard: no",
         "https://quantum.cloud.ibm.com/api/v1/jobs/d1k2m3n4p5q6r7s8t9u0?limit=5",
         "Error 1517: instruction if_else not supported on ibm_torino (qubits 3, 4)",
-        "qrnn_qiskit.execution.ledger.test_a_very_long_name_of_a_test_function",
+        "qrnn_qiskit.ledger.ledger.test_a_very_long_name_of_a_test_function",
         '  File "/home/someone/project/main.py", line 12, in run',
     ],
 )

@@ -8,18 +8,18 @@ from contextlib import closing
 from itertools import chain, takewhile
 from pathlib import Path
 
-from qrnn_qiskit.execution import ledger as ledger_module
-from qrnn_qiskit.execution.ledger import Ledger
-from tests.unit.execution import ledger_worker
+from qrnn_qiskit.ledger import Ledger
+from tests.unit.ledger import worker
 
 
-def worker(folder, what, **options):
-    command = [sys.executable, str(Path(ledger_worker.__file__)), str(folder), what]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
+def start(folder, what, **options):
+    command = [sys.executable, "-m", worker.__name__, str(folder), what]
+    root = Path(__file__).parents[3]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, **options)
 
 
 def test_processes_that_race_submit_each_intent_once(tmp_path):
-    processes = [worker(tmp_path, "race", stdin=subprocess.PIPE) for _ in range(3)]
+    processes = [start(tmp_path, "race", stdin=subprocess.PIPE) for _ in range(3)]
     try:
         for process in processes:
             assert [process.stdout.readline() for _ in "12"] == ["open\n", "ready\n"]
@@ -34,11 +34,11 @@ def test_processes_that_race_submit_each_intent_once(tmp_path):
         for process in processes:
             process.kill()
             process.wait()
-    assert sorted(chain(*won)) == list(range(ledger_worker.NUM_INTENTS))
+    assert sorted(chain(*won)) == list(range(worker.NUM_INTENTS))
 
 
 def test_a_killed_sender_is_taken_over_in_doubt(tmp_path):
-    with worker(tmp_path, "hold") as process:
+    with start(tmp_path, "hold") as process:
         assert [process.stdout.readline() for _ in "12"] == ["open\n", "held\n"]
         with Ledger(tmp_path / "jobs.db") as ledger:
             (record,) = ledger.records()
@@ -53,13 +53,13 @@ def test_a_killed_sender_is_taken_over_in_doubt(tmp_path):
 
 def test_kills_at_any_moment_lose_no_job_and_send_none_twice(tmp_path, rng):
     path = tmp_path / "jobs.db"
-    service = ledger_worker.Service(tmp_path)
-    planned = list(ledger_worker.intents(ledger_module))
+    service = worker.Service(tmp_path)
+    planned = list(worker.intents())
     seen = {}
     num_kills = num_rounds = 0
     while num_kills < 20:
         folder_is_done = False
-        process = worker(tmp_path, "work")
+        process = start(tmp_path, "work")
         try:
             process.stdout.readline()
             # Work takes about 0.3 s for all intents; most kills come in its midst.
@@ -92,7 +92,7 @@ def test_kills_at_any_moment_lose_no_job_and_send_none_twice(tmp_path, rng):
                 for sent in service.folder.iterdir():
                     sent.unlink()
     # The one that is not killed ends the work.
-    process = worker(tmp_path, "work")
+    process = start(tmp_path, "work")
     process.communicate(timeout=60)
     with Ledger(path) as ledger:
         records = ledger.records()

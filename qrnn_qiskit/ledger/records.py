@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from qrnn_qiskit.errors import InputError, require
-from qrnn_qiskit.execution.redaction import redact_json
+from qrnn_qiskit.redaction import redact_json
 
 State = Literal["planned", "submitting", "submitted", "done", "failed", "cancelled"]
 
@@ -89,7 +89,7 @@ class JobRecord:
     Attributes:
         intent: what is to be run.
         tag: of the job at the service, of this intent and attempt only.
-        state: see `execution.ledger`.
+        state: see `ledger.ledger`.
         job_id: the vendor's, once it is known; never another one after that.
         vendor_status: the last one heard, in the vendor's words.
         planned_at: UTC, ISO 8601, like the other times.

@@ -1,37 +1,26 @@
 """Processes that keep a ledger and get killed; the service is a folder with one file per job.
 
-python ledger_worker.py FOLDER work         plan, submit and fetch all intents by the rules
-python ledger_worker.py FOLDER race         claim all intents, once a file named `go` is there
-python ledger_worker.py FOLDER hold         claim the first intent, then wait to be killed
+python -m tests.unit.ledger.worker FOLDER WHAT, in the root of the repository:
+work    plan, submit and fetch all intents by the rules
+race    claim all intents, once a file named `go` is there
+hold    claim the first intent, then wait to be killed
 """
 
 import hashlib
-import importlib
 import secrets
 import sys
 import time
-import types
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[3] / "qrnn_qiskit"
+from qrnn_qiskit.ledger import Intent, JobMetrics, Ledger
+
 NUM_INTENTS = 6
 
 
-def load():
-    """The ledger without the rest of `execution`, whose SDKs take seconds to import."""
-    sys.path.insert(0, str(PACKAGE.parent))
-    front = types.ModuleType("qrnn_qiskit.execution")
-    front.__path__ = [str(PACKAGE / "execution")]
-    sys.modules[front.__name__] = front
-    ledger = importlib.import_module("qrnn_qiskit.execution.ledger")
-    assert not {"qiskit", "qiskit_ibm_runtime", "qiskit_aer"} & set(sys.modules)
-    return ledger
-
-
-def intents(module):
+def intents():
     for number in range(NUM_INTENTS):
         digest = hashlib.sha256(str(number).encode()).hexdigest()
-        yield module.Intent(digest, "ibm_torino", 4, 100, 1.0, {"name": "job", "part": number})
+        yield Intent(digest, "ibm_torino", 4, 100, 1.0, {"name": "job", "part": number})
 
 
 class Service:
@@ -71,8 +60,7 @@ def advance(ledger, service, intent_id):
         text = service.tag_of(record.job_id) * 100
         time.sleep(0.002)
         ledger.record_result(intent_id, text)
-        metrics = importlib.import_module("qrnn_qiskit.execution.ledger_records").JobMetrics
-        ledger.record_metrics(record.job_id, metrics(usage_seconds=1.0))
+        ledger.record_metrics(record.job_id, JobMetrics(usage_seconds=1.0))
 
 
 def work(ledger, service, planned):
@@ -98,9 +86,8 @@ def race(ledger, folder, planned):
 
 
 def main(folder, what):
-    module = load()
-    planned = list(intents(module))
-    ledger = module.Ledger(folder / "jobs.db")
+    planned = list(intents())
+    ledger = Ledger(folder / "jobs.db")
     print("open", flush=True)
     if what == "work":
         work(ledger, Service(folder), planned)

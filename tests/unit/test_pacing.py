@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from qrnn_qiskit.deadline import DeadlineExceeded, call_with_deadline
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution.ledger import Ledger
-from qrnn_qiskit.execution.pacing import (
+from qrnn_qiskit.ledger import Ledger
+from qrnn_qiskit.pacing import (
     Backoff,
     CallsHere,
     RateLimiter,

@@ -1,8 +1,8 @@
 """Sessions and batches in the ledger: which are open, whose they are, what they cost."""
 
 from qrnn_qiskit.database import Database
-from qrnn_qiskit.execution.ledger_claims import is_gone, owner_text
-from qrnn_qiskit.execution.ledger_records import SessionRecord, utc_now
+from qrnn_qiskit.ledger.claims import is_gone, owner_text
+from qrnn_qiskit.ledger.records import SessionRecord, utc_now
 from qrnn_qiskit.sweeps.owners import Owner
 
 _COLUMNS = "session_id, backend, mode, opened_at, closed_at, usage_seconds"
@@ -21,7 +21,7 @@ class SessionLog:
     Example:
         >>> from pathlib import Path
         >>> from tempfile import TemporaryDirectory
-        >>> from qrnn_qiskit.execution.ledger import Ledger
+        >>> from qrnn_qiskit.ledger.ledger import Ledger
         >>> with TemporaryDirectory() as folder, Ledger(Path(folder) / "jobs.db") as ledger:
         ...     ledger.sessions.record_opened("c1", "ibm_boston", "session")
         ...     ledger.sessions.record_closed("c1", usage_seconds=12.0)

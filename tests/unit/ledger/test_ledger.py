@@ -1,5 +1,7 @@
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -12,12 +14,10 @@ from hypothesis import strategies as st
 
 from qrnn_qiskit import database
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.execution import ledger_claims
-from qrnn_qiskit.execution.ledger import Intent, Ledger
-from qrnn_qiskit.execution.ledger_file import STATES
-from qrnn_qiskit.execution.ledger_records import JobMetrics
+from qrnn_qiskit.ledger import Intent, JobMetrics, Ledger, claims
+from qrnn_qiskit.ledger.tables import STATES
 from qrnn_qiskit.sweeps import owners
-from tests.unit.execution.test_redaction import API_KEY, CRN, JWT
+from tests.unit.test_redaction import API_KEY, CRN, JWT
 
 ID = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
@@ -304,6 +304,25 @@ def test_usage_that_makes_no_sense_is_refused(usage):
         JobMetrics(usage)
 
 
+def test_a_look_at_a_ledger_changes_nothing(path):
+    with pytest.raises(InputError, match="got no such file"):
+        Ledger(path, only_read=True)
+    with Ledger(path) as ledger:
+        bring_to(ledger, "submitting")
+        before = path.read_bytes()
+        with Ledger(path, only_read=True) as other:
+            assert other.records() == ledger.records()
+        assert path.read_bytes() == before
+        assert not ledger.get(ID).maybe_sent
+
+
+def test_a_ledger_without_its_tables_is_damaged(path):
+    Ledger(path).close()
+    query(path, "DROP TABLE identity")
+    with pytest.raises(InputError, match="must be an undamaged job ledger, got: no such table"):
+        Ledger(path)
+
+
 def test_ledgers_have_tags_of_their_own(tmp_path):
     tags = set()
     for name in ("a", "a", "b"):
@@ -416,7 +435,7 @@ def test_of_another_host_only_time_tells(path, ledger, monkeypatch):
         bring_to(theirs, "submitting")
     with theirs:
         assert not ledger.begin_submission(ID)
-        monkeypatch.setattr(ledger_claims, "CLAIM_SECONDS", -1.0)
+        monkeypatch.setattr(claims, "CLAIM_SECONDS", -1.0)
         assert ledger.begin_submission(ID)
         assert ledger.get(ID).maybe_sent
         # They had sent it after all, and it is the same one that we find.
@@ -425,7 +444,7 @@ def test_of_another_host_only_time_tells(path, ledger, monkeypatch):
 
 
 def test_a_live_process_of_this_host_keeps_its_claim_however_long(path, ledger, monkeypatch):
-    monkeypatch.setattr(ledger_claims, "CLAIM_SECONDS", -1.0)
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", -1.0)
     with Ledger(path) as other:
         bring_to(other, "submitting")
         assert not ledger.begin_submission(ID)
@@ -610,6 +629,18 @@ def test_the_file_never_replaces_a_job(path, ledger):
     for job_id in ("NULL", "'job 2'"):
         with pytest.raises(sqlite3.IntegrityError, match="never replaced"):
             query(path, f"UPDATE attempts SET job_id = {job_id}")
+
+
+def test_ledgers_are_read_without_torch_and_qiskit():
+    """They take seconds to import, in the terminal of somebody who only wants to look."""
+    script = (
+        "import sys, qrnn_qiskit.ledger, qrnn_qiskit.cli.jobs; "
+        "print({'torch', 'qiskit', 'qiskit_aer', 'numpy'} & set(sys.modules))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "set()\n"
 
 
 # Secrets.
