@@ -36,6 +36,7 @@ more = pytest.mark.skipif("QRNN_KILLS" not in os.environ, reason="needs QRNN_KIL
     [
         pytest.param(FEEDFORWARD, "session", id="feedforward-session"),
         pytest.param(FEEDFORWARD, "job", id="feedforward-job", marks=more),
+        pytest.param(FEEDFORWARD, "batch", id="feedforward-batch", marks=more),
         pytest.param(HOST, "session", id="host-session", marks=more),
     ],
 )
