@@ -171,6 +171,16 @@ def command_line(name: str, job: Path, overrides: list[str] | None, runs: Path, 
     return shlex.join(words)
 
 
+def count(number: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> count(1, "job"), count(1200, "job")
+        ('1 job', '1,200 jobs')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def with_error(value: float, error: float) -> str:
     """Three decimals, or as many as it takes to show the error's first digit."""
     if math.isnan(value):

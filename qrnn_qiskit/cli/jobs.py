@@ -22,6 +22,8 @@ app = typer.Typer()
 jobs = typer.Typer(help="Jobs that runs have sent, from their ledgers.", no_args_is_help=True)
 app.add_typer(jobs, name="jobs")
 
+# Of the service's ids; those of local jobs are longer.
+_LONGEST_ID = 24
 _UNFINISHED = ("planned", "submitting", "submitted")
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of run directories.")]
@@ -58,7 +60,7 @@ def ls(
             billed = "" if seconds is None else f"{seconds:.1f}"
             table.add_row(
                 escape(run),
-                escape(record.job_id or intent.intent_id[:12]),
+                escape(_short_name(record)),
                 record.state,
                 escape(intent.backend),
                 f"{intent.num_rows:,}",
@@ -270,6 +272,12 @@ def _find(name: str, runs: Path) -> "tuple[Path, JobRecord]":
             f"job: must name one job, got {name!r}, which names {len(matches)}; see qrnn jobs ls"
         )
     return matches[0]
+
+
+def _short_name(record: "JobRecord") -> str:
+    """The service's id; the first digits of the intent's where there is none, or a long one."""
+    job_id = record.job_id or ""
+    return job_id if 0 < len(job_id) <= _LONGEST_ID else record.intent.intent_id[:12]
 
 
 def _plain(record: "JobRecord") -> dict[str, object]:

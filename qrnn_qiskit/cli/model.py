@@ -15,6 +15,7 @@ from qrnn_qiskit.cli.console import (
     TerminalProgress,
     clear_errors,
     command_line,
+    count,
     err,
     escape,
     out,
@@ -151,7 +152,7 @@ def _show_forecast(spec: "JobSpec", study: "Study", as_json: bool) -> None:
 def _print_forecast(forecast: "Forecast") -> None:
     is_local, is_session = forecast.mode == "local", forecast.mode == "session"
     err.print(
-        f"{forecast.backend}, mode {forecast.mode}: {forecast.num_jobs:,} jobs, "
+        f"{forecast.backend}, mode {forecast.mode}: {count(forecast.num_jobs, 'job')}, "
         f"{forecast.num_rows:,} rows, {forecast.num_executions:,} executions, forecast "
         f"{forecast.qpu_seconds:,.1f} QPU seconds"
         f"{' on a device, none here' if is_local else ''}"
@@ -159,8 +160,8 @@ def _print_forecast(forecast: "Forecast") -> None:
         soft_wrap=True,
     )
     err.print(
-        f"{forecast.num_circuits:,} circuits, the largest with {forecast.num_qubits} qubits, the "
-        f"longest {forecast.circuit_us:,.1f} us; all rules of the pre-flight check pass",
+        f"{count(forecast.num_circuits, 'circuit')}, the largest with {forecast.num_qubits} qubits, "
+        f"the longest {forecast.circuit_us:,.1f} us; all rules of the pre-flight check pass",
         soft_wrap=True,
     )
     if forecast.remark:

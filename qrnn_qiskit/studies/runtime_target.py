@@ -44,8 +44,8 @@ class RuntimeTarget:
         unsettled = f", {num_open} of {len(billed)} jobs not settled yet" if num_open else ""
         return (
             f"forecast {forecast.qpu_seconds:.1f} QPU seconds, billed "
-            f"{sum(filter(None, billed)):.1f} for {len(billed)} jobs{unsettled}; "
-            f"{spent:.1f} of the budget are used, sessions by the clock included"
+            f"{sum(filter(None, billed)):.1f} by its jobs{unsettled}; this run's ledger has spent "
+            f"{spent:.1f}, sessions by the clock included"
         )
 
 

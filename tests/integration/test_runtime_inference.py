@@ -125,7 +125,7 @@ def test_the_commands(trained, tmp_path):
     job = write_job(tmp_path, SMALL)
     dry = qrnn("infer", job, "--runs", runs, "--dry-run")
     assert dry.exit_code == 0
-    assert "1 jobs" in dry.stderr
+    assert "1 job," in dry.stderr
     assert "nothing was sent" in dry.stderr
     assert not (result.run / LEDGER_NAME).exists()
     found = qrnn("infer", job, "--runs", runs, "--backend", "fake_boston", "--json")
