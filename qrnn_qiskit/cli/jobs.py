@@ -285,7 +285,7 @@ def _plain(record: "JobRecord") -> dict[str, object]:
     return {
         "job_id": record.job_id,
         "state": record.state,
-        "vendor_status": record.vendor_status,
+        "vendor_status": record.vendor_status if record.state == "submitted" else None,
         "backend": intent.backend,
         "num_rows": intent.num_rows,
         "num_shots": intent.num_shots,
