@@ -161,7 +161,8 @@ def _print_forecast(forecast: "Forecast") -> None:
     )
     err.print(
         f"{count(forecast.num_circuits, 'circuit')}, the largest with "
-        f"{count(forecast.num_qubits, 'qubit')}, the longest {forecast.circuit_us:,.1f} us; all rules of the pre-flight check pass",
+        f"{count(forecast.num_qubits, 'qubit')}, the longest {forecast.circuit_us:,.1f} us; all "
+        "rules of the pre-flight check pass",
         soft_wrap=True,
     )
     if forecast.remark:
