@@ -13,6 +13,7 @@ from qrnn_qiskit.cli.console import (
     Json,
     Overrides,
     clear_errors,
+    count,
     err,
     escape,
     out,
@@ -22,7 +23,7 @@ from qrnn_qiskit.errors import InputError
 
 if TYPE_CHECKING:
     from qrnn_qiskit.devices import AccountReport, BackendReport, Check
-    from qrnn_qiskit.studies import Diagnosis, JobSpec
+    from qrnn_qiskit.studies import Diagnosis, Forecast, JobSpec
 
 app = typer.Typer()
 
@@ -79,7 +80,7 @@ def doctor(
             checks = _judge(installation, account, device, backend)
             _finish(checks, as_json, account, device)
             return
-        from qrnn_qiskit.studies import default_backends, load_job, run_preflight
+        from qrnn_qiskit.studies import default_backends, forecast_job, load_job, run_preflight
 
         spec = load_job(job, tuple(overrides or ()))
         sampling = spec.runtime
@@ -104,8 +105,12 @@ def doctor(
             if _is_served(name) and not as_json:
                 _print_checks(_judge(installation, account, device, name, spec))
             raise
-        checks = _judge(installation, account, device, name, spec, diagnosis)
-        _finish(checks, as_json, account, device, spec.name, diagnosis)
+        forecast = None
+        as_it_stands = timesteps is None and rows is None and shots is None
+        if sampling is not None and as_it_stands and diagnosis.report.passed:
+            forecast = forecast_job(spec.on_device(name), "infer")
+        checks = _judge(installation, account, device, name, spec, diagnosis, forecast)
+        _finish(checks, as_json, account, device, spec.name, diagnosis, forecast)
 
 
 def check_installation() -> "Check":
@@ -180,13 +185,16 @@ def _judge(
     backend: str | None,
     spec: "JobSpec | None" = None,
     diagnosis: "Diagnosis | None" = None,
+    forecast: "Forecast | None" = None,
 ) -> "list[Check]":
+    # Of all that the job sends, where that is known; else of the rows that were checked.
+    known = forecast or (None if diagnosis is None else diagnosis.report)
     has_feedforward = spec is not None and spec.model.loop == "feedforward"
     checks = [installation]
     checks += account.check(
         is_needed=_is_served(backend),
         mode="auto" if spec is None or spec.runtime is None else spec.runtime.mode,
-        qpu_seconds=None if diagnosis is None else diagnosis.report.qpu_seconds,
+        qpu_seconds=None if known is None else known.qpu_seconds,
         needs_feedforward=has_feedforward,
     )
     if device is not None and account.device is None:
@@ -201,6 +209,7 @@ def _finish(
     device: "BackendReport | None" = None,
     job: str = "",
     diagnosis: "Diagnosis | None" = None,
+    forecast: "Forecast | None" = None,
 ) -> None:
     """Prints everything, and exits with 1 if anything stands in the way."""
     num_problems = sum(check.verdict == "problem" for check in checks)
@@ -214,12 +223,18 @@ def _finish(
             "checks": [asdict(_redact(check)) for check in checks],
             "account": None if account is None else redact_json(account.to_json()),
             "device": None if device is None else redact_json(device.to_json()),
+            "forecast": None if forecast is None else forecast.to_json(),
         }
         print_json(content)
     else:
         _print_checks(checks)
         if diagnosis is not None:
             _print_diagnosis(job, diagnosis, ready=num_problems == 0)
+            if forecast is not None and diagnosis.report.passed:
+                out.print(
+                    f"qrnn infer, with readout calibration: {count(forecast.num_jobs, 'job')}, "
+                    f"forecast {forecast.qpu_seconds:,.1f} QPU seconds"
+                )
         if num_problems:
             noun = "problem" if num_problems == 1 else "problems"
             out.print(f"[bold red]not ready[/]: {num_problems} {noun}, see above")
@@ -274,7 +289,7 @@ def _print_diagnosis(job: str, diagnosis: "Diagnosis", *, ready: bool) -> None:
     minutes = f", {report.minutes_to_submit:.0f} min to submit" if report.minutes_to_submit else ""
     verdict = "[green]ready[/]" if ready else "the job itself is ready"
     out.print(
-        f"{verdict}: {report.num_jobs:,} job{'s' if report.num_jobs > 1 else ''}, "
+        f"{verdict}: {count(report.num_jobs, 'job')}, "
         f"forecast {report.qpu_seconds:,.1f} QPU seconds{minutes}"
     )
 
