@@ -148,10 +148,9 @@ def check_installation() -> "Check":
 
 
 def _is_served(name: str | None) -> bool:
-    """Whether a name is of a device of the service: as `load_backend` decides."""
-    if name is None or Path(name).suffix == ".json" or len(Path(name).parts) > 1:
-        return False
-    return name.startswith("ibm_") and "@" not in name
+    from qrnn_qiskit.devices import is_served
+
+    return name is not None and is_served(name)
 
 
 def _require_no_options(options: dict[str, Any]) -> None:

@@ -137,12 +137,14 @@ def adopt(runs: Runs = Path("runs")) -> None:
 def cancel(name: Name, runs: Runs = Path("runs")) -> None:
     """Cancel a job that has not ended; the run that waits for it stops with one line."""
     with clear_errors():
+        from qrnn_qiskit.devices import is_served
+
         _, record = _find(name, runs)
         if record.state != "submitted" or record.job_id is None:
             raise InputError(
                 f"job: must be under way to be cancelled, got {record.state}; see qrnn jobs show"
             )
-        if not _is_remote(record.intent.backend):
+        if not is_served(record.intent.backend):
             raise InputError(
                 f"job: must run on a device to be cancelled, got {record.intent.backend}; a local "
                 "job ends with its process"
@@ -180,9 +182,11 @@ def export(
 
 def _unsettled_backends(ledger: "Ledger") -> list[str]:
     """Devices of the service about which a ledger has something open."""
+    from qrnn_qiskit.devices import is_served
+
     names = {record.intent.backend for record in (*ledger.unfinished(), *ledger.unsettled())}
     names |= {each.backend for each in ledger.sessions.records() if each.closed_at is None}
-    return sorted(name for name in names if _is_remote(name))
+    return sorted(name for name in names if is_served(name))
 
 
 def _settle(ledger: "Ledger", backend: str, client: "RuntimeClient") -> Iterator[str]:
@@ -236,10 +240,6 @@ def _open_client(backend: Any, ledger: "Ledger | None" = None) -> "RuntimeClient
     from qrnn_qiskit.execution.runtime_client import RuntimeClient
 
     return RuntimeClient(backend, "job", sessions=None if ledger is None else ledger.sessions)
-
-
-def _is_remote(backend: str) -> bool:
-    return backend.startswith("ibm_")
 
 
 def _write(file: IO[bytes], text: str) -> None:

@@ -5,7 +5,7 @@ from qrnn_qiskit.devices.account import AccountReport, BackendReport, Check
 from qrnn_qiskit.devices.calibration import Calibration, read_calibration
 from qrnn_qiskit.devices.drift import Drift, compare_calibrations
 from qrnn_qiskit.devices.noise import DeviceNoise, GateNoise, QubitNoise, read_noise
-from qrnn_qiskit.devices.runtime import fetch_backend, fetch_snapshot, load_backend
+from qrnn_qiskit.devices.runtime import fetch_backend, fetch_snapshot, is_served, load_backend
 from qrnn_qiskit.devices.runtime_account import describe_backend, find_account, read_account
 from qrnn_qiskit.devices.runtime_snapshots import (
     list_fake_backends,
@@ -38,6 +38,7 @@ __all__ = [
     "fetch_snapshot",
     "find_account",
     "find_snapshot",
+    "is_served",
     "list_fake_backends",
     "list_snapshots",
     "load_backend",

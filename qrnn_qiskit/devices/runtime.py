@@ -44,13 +44,25 @@ def load_backend(name: str, *, fractional_gates: bool = False) -> BackendV2:
         return load_snapshot(path)
     if "@" in name:
         return load_snapshot(find_snapshot(name))
-    if name.startswith("ibm_"):
+    if is_served(name):
         return fetch_backend(name, fractional_gates=fractional_gates)
     if not name.startswith("fake_") and name and path.exists():
         return load_snapshot(path)
     if names_stored_snapshot(name):
         return load_snapshot(find_snapshot(name))
     return load_fake_backend(name)
+
+
+def is_served(name: str) -> bool:
+    """Whether a backend's name is of a device of the service: `load_backend` asks it for this one.
+
+    Example:
+        >>> is_served("ibm_boston"), is_served("ibm_boston@2026-04-17"), is_served("fake_boston")
+        (True, False, False)
+    """
+    path = Path(name)
+    is_file = path.suffix == ".json" or len(path.parts) > 1
+    return name.startswith("ibm_") and "@" not in name and not is_file
 
 
 def fetch_backend(name: str, *, fractional_gates: bool | None = False) -> BackendV2:

@@ -120,9 +120,9 @@ def run_calibration(
         >>> run_calibration(AerExecutor(), compile_logical(program), num_shots=100).e0.tolist()
         [0.0, 0.0, 0.0, 0.0]
     """
-    values, _ = build_calibration_rows(compiled.program)
+    values, expected = build_calibration_rows(compiled.program)
     result = executor.run(RunRequest(compiled, values, num_shots, seed))
-    return _read_calibration(compiled, result.bits, result.measured_at)
+    return _read_calibration(compiled, expected, result.bits, result.measured_at)
 
 
 def run_calibrated(
@@ -146,12 +146,12 @@ def run_calibrated(
     Raises:
         InputError: if a bit reads nothing (e0 + e1 >= 1).
     """
-    values, _ = build_calibration_rows(request.compiled.program)
+    values, expected = build_calibration_rows(request.compiled.program)
     num_rows = num_calibration_rows(request.num_shots, calibration_shots)
     rows = np.concatenate((np.repeat(values, num_rows // 4, axis=0), request.slot_values))
     result = executor.run(replace(request, slot_values=rows))
     bits = result.bits[:num_rows].reshape(4, -1, result.bits.shape[2])
-    calibration = _read_calibration(request.compiled, bits, result.measured_at)
+    calibration = _read_calibration(request.compiled, expected, bits, result.measured_at)
     return replace(result, bits=result.bits[num_rows:]), calibration
 
 
@@ -166,10 +166,12 @@ def num_calibration_rows(num_shots: int, calibration_shots: int) -> int:
 
 
 def _read_calibration(
-    compiled: CompiledProgram, bits: NDArray[np.uint8], measured_at: float
+    compiled: CompiledProgram,
+    expected: NDArray[np.uint8],
+    bits: NDArray[np.uint8],
+    measured_at: float,
 ) -> ReadoutCalibration:
     """From records `(4, num_shots, num_bits)` of the calibration rows."""
-    _, expected = build_calibration_rows(compiled.program)
     num_shots = bits.shape[1]
     ones = bits.sum(axis=1, dtype=np.int64)
     groups = [

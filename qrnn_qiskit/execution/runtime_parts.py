@@ -108,6 +108,9 @@ class RequestSplitter:
 
     def check(self, request: RunRequest) -> PreflightReport:
         """The pre-flight check of a request, whether or not it passes."""
+        return self._check(request, request.compiled.bind_values(request.slot_values))
+
+    def _check(self, request: RunRequest, bound: NDArray[np.float64]) -> PreflightReport:
         compiled, program = request.compiled, request.compiled.program
         prepared = self._prepare(compiled)
         return check_submission(
@@ -117,7 +120,7 @@ class RequestSplitter:
             num_rows=request.num_rows,
             num_shots=request.num_shots,
             circuit_duration_ns=prepared.duration_ns,
-            parameter_values=compiled.bind_values(request.slot_values),
+            parameter_values=bound,
             parameter_names=compiled.parameter_names,
             num_timesteps=program.num_timesteps,
             num_unsteered_timesteps=min(1 + program.cell.feedback_delay, program.num_timesteps),
@@ -134,10 +137,10 @@ class RequestSplitter:
         Raises:
             InputError: if a rule of the pre-flight check fails.
         """
-        report = self.check(request)
+        bound = request.compiled.bind_values(request.slot_values)
+        report = self._check(request, bound)
         report.require_passed()
-        prepared = self._prepare(request.compiled)
-        values = request.compiled.bind_values(request.slot_values)[:, prepared.columns]
+        values = bound[:, self._prepare(request.compiled).columns]
         return [
             self._part(request, split, values[split.rows], number, report.num_jobs)
             for number, split in enumerate(report.splits, start=1)

@@ -1,5 +1,7 @@
 """Sessions and batches in the ledger: which are open, whose they are, what they cost."""
 
+from sqlite3 import Connection
+
 from qrnn_qiskit.database import Database
 from qrnn_qiskit.ledger.claims import is_gone, owner_text
 from qrnn_qiskit.ledger.records import SessionRecord, utc_now
@@ -45,16 +47,12 @@ class SessionLog:
     def record_usage(self, session_id: str, usage_seconds: float | None) -> None:
         """Notes what a session was billed by the clock so far; nothing if that is unknown."""
         with self._file.transaction() as connection:
-            connection.execute(
-                "UPDATE sessions SET usage_seconds = max(coalesce(usage_seconds, 0), ?) "
-                "WHERE session_id = ? AND ? IS NOT NULL",
-                (usage_seconds, session_id, usage_seconds),
-            )
+            _note_usage(connection, session_id, usage_seconds)
 
     def record_closed(self, session_id: str, usage_seconds: float | None = None) -> None:
         """Notes that a session is closed, by whomever."""
-        self.record_usage(session_id, usage_seconds)
         with self._file.transaction() as connection:
+            _note_usage(connection, session_id, usage_seconds)
             connection.execute(
                 "UPDATE sessions SET closed_at = ?, owner = NULL "
                 "WHERE session_id = ? AND closed_at IS NULL",
@@ -90,3 +88,11 @@ class SessionLog:
         """What this process has not closed is free for others."""
         with self._file.transaction() as connection:
             connection.execute("UPDATE sessions SET owner = NULL WHERE owner = ?", (self._owner,))
+
+
+def _note_usage(connection: Connection, session_id: str, usage_seconds: float | None) -> None:
+    connection.execute(
+        "UPDATE sessions SET usage_seconds = max(coalesce(usage_seconds, 0), ?) "
+        "WHERE session_id = ? AND ? IS NOT NULL",
+        (usage_seconds, session_id, usage_seconds),
+    )

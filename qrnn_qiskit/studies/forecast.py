@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qrnn_qiskit.compiling import CompiledProgram
+from qrnn_qiskit.devices import is_served
 from qrnn_qiskit.devices.limits import HardwareLimits
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.estimation import num_calibration_rows
@@ -142,10 +143,8 @@ def forecast_job(spec: JobSpec, study: Study) -> Forecast:
     runtime = spec.runtime or RuntimeSpec()
     device, remark = _open_planned(runtime)
     splitter = RequestSplitter(runtime.backend, device, HardwareLimits(), None, {})
-    is_remote = runtime.backend.startswith("ibm_")
-    forecaster = Forecaster(
-        splitter, device.compile, runtime.mode if is_remote else "local", remark
-    )
+    mode = runtime.mode if is_served(runtime.backend) else "local"
+    forecaster = Forecaster(splitter, device.compile, mode, remark)
     program = spec.model.build_model(spec.task.load(), spec.training.seed).program
     if study == "infer":
         return forecaster.inference(program, runtime)

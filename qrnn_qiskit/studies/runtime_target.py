@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from qrnn_qiskit.devices import is_served
 from qrnn_qiskit.execution import AerExecutor, noise_for
 from qrnn_qiskit.execution.local_client import LocalClient
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
@@ -115,7 +116,7 @@ def open_runtime_target(
 def _open_client(
     spec: RuntimeSpec, device: CompilerDevice, folder: Path, ledger: Ledger
 ) -> tuple[JobClient, str]:
-    if spec.backend.startswith("ibm_") and "@" not in spec.backend:
+    if is_served(spec.backend):
         client = RuntimeClient(device.backend, spec.mode, sessions=ledger.sessions)
         return client, client.mode
     executor = AerExecutor(

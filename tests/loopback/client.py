@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-import os
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from qiskit_ibm_runtime import QiskitRuntimeService
 
 from tests.loopback.account import CRN, TOKEN
@@ -35,17 +35,10 @@ def environment(base_url: str) -> dict[str, str]:
 @contextlib.contextmanager
 def use_environment(base_url: str) -> Iterator[None]:
     """Sets `environment`, and restores what was there."""
-    wanted = environment(base_url)
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(base_url).items():
+            patch.setenv(name, value)
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def open_service(base_url: str) -> QiskitRuntimeService:
