@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -121,15 +120,16 @@ def adopt(runs: Runs = Path("runs")) -> None:
     A run that goes on does the same by itself; this is for runs that will not.
     """
     with clear_errors():
+        from qrnn_qiskit.execution.adoption import settle, unsettled_backends
         from qrnn_qiskit.ledger import Ledger
 
         backends: dict[str, Any] = {}
         for path in _read_ledgers(runs):
             with Ledger(path, create=False) as ledger:
-                for name in _unsettled_backends(ledger):
+                for name in unsettled_backends(ledger):
                     if name not in backends:
                         backends[name] = _fetch(name)
-                    for line in _settle(ledger, name, _open_client(backends[name], ledger)):
+                    for line in settle(ledger, name, _open_client(backends[name], ledger)):
                         out.print(f"{escape(path.parent.name)}  {line}", soft_wrap=True)
 
 
@@ -178,56 +178,6 @@ def export(
                     write_whole(target, partial(_write, text=text), cure)
                     num_written += 1
         out.print(f"wrote     {num_written} results to {escape(str(folder))}", soft_wrap=True)
-
-
-def _unsettled_backends(ledger: "Ledger") -> list[str]:
-    """Devices of the service about which a ledger has something open."""
-    from qrnn_qiskit.devices import is_served
-
-    names = {record.intent.backend for record in (*ledger.unfinished(), *ledger.unsettled())}
-    names |= {each.backend for each in ledger.sessions.records() if each.closed_at is None}
-    return sorted(name for name in names if is_served(name))
-
-
-def _settle(ledger: "Ledger", backend: str, client: "RuntimeClient") -> Iterator[str]:
-    """Brings a ledger up to what the service knows; a line for everything that is new."""
-    from qrnn_qiskit.execution.runtime_jobs import JobError
-
-    try:
-        for record in ledger.unfinished():
-            if record.intent.backend == backend:
-                yield f"{record.tag}  {_adopt(ledger, record, client)}"
-        for record in ledger.unsettled():
-            if record.intent.backend == backend and record.job_id is not None:
-                metrics = client.metrics(record.job_id)
-                ledger.record_metrics(record.job_id, metrics)
-                if metrics.usage_seconds is not None:
-                    yield f"{record.job_id}  {metrics.usage_seconds:.1f} s billed"
-        num_closed = client.close_left_open()
-        if num_closed:
-            yield f"{num_closed} session{'s' * (num_closed > 1)} closed"
-    except JobError as error:
-        raise InputError(f"jobs: {error}; try again later, nothing is lost") from None
-
-
-def _adopt(ledger: "Ledger", record: "JobRecord", client: "RuntimeClient") -> str:
-    """Brings a record up to what the service knows; what that is, in a few words."""
-    intent_id = record.intent.intent_id
-    if record.job_id is None:
-        found = client.find(record.tag)
-        if not found:
-            return "was never sent"
-        record = ledger.record_job(intent_id, found[0])
-    job_id = record.job_id or ""
-    state = client.status(job_id)
-    ledger.record_status(intent_id, state.status)
-    if state.status == "done":
-        ledger.record_result(intent_id, client.result_text(job_id))
-    elif state.status == "cancelled":
-        ledger.record_cancelled(intent_id)
-    elif state.is_final:
-        ledger.record_failure(intent_id, state.reason)
-    return f"{job_id} {state.status}"
 
 
 def _fetch(backend: str) -> Any:
