@@ -59,7 +59,7 @@ CLIENT_PARTS = {
 }
 LEDGER_CALLS = (
     "plan", "get", "begin_submission", "reserve_call", "record_job", "record_status",
-    "record_result", "total_usage", "records",
+    "record_result", "record_metrics", "spent_seconds", "records",
 )  # fmt: skip
 NO_LIMIT = 1_000_000
 

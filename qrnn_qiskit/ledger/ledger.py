@@ -8,8 +8,9 @@ says what to do next:
   submission over, and `maybe_sent` of the record is true: look for its tag at the service, and
   record the job found there, or send it if there is none.
 - *submitted*: ask the service for `job_id`.
-- *done*, *failed*, *cancelled*: nothing. After the last two `retry` begins a new attempt, with a
-  new tag; look for the old tag first if that attempt has no job and `maybe_sent`.
+- *done*, *failed*, *cancelled*: nothing but the bill, while the record is among `unsettled`. After
+  the last two `retry` begins a new attempt, with a new tag; look for the old tag first if that
+  attempt has no job and `maybe_sent`.
 
 A ledger holds no credentials: all texts but results pass `redact` first.
 """
@@ -372,11 +373,6 @@ class Ledger:
             f"{ATTEMPTS} WHERE a.job_id IS NOT NULL AND a.usage_seconds IS NULL "
             "AND a.state IN ('done', 'failed', 'cancelled')"
         )
-
-    def total_usage(self) -> float:
-        """Billed seconds of quantum time of all attempts, as far as they are known."""
-        ((total,),) = self._file.read("SELECT total(usage_seconds) FROM attempts")
-        return float(total)
 
     def spent_seconds(self, *, forecast: bool = True) -> float:
         """Seconds of quantum time: billed, or forecast where no bill is known yet.

@@ -60,6 +60,12 @@ def advance(ledger, service, intent_id):
         text = service.tag_of(record.job_id) * 100
         time.sleep(0.002)
         ledger.record_result(intent_id, text)
+
+
+def settle(ledger):
+    """The bills come after the results, and are asked for until the ledger has them."""
+    for record in ledger.unsettled():
+        time.sleep(0.002)
         ledger.record_metrics(record.job_id, JobMetrics(usage_seconds=1.0))
 
 
@@ -70,6 +76,9 @@ def work(ledger, service, planned):
     while ledger.unfinished():
         for intent in planned:
             advance(ledger, service, intent.intent_id)
+        settle(ledger)
+    # Those of results that came just before a kill.
+    settle(ledger)
 
 
 def race(ledger, folder, planned):
