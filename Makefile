@@ -35,7 +35,7 @@ format: $(INSTALLED) ## Format and fix what can be fixed.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-table: $(INSTALLED) ## Reproduce README's accuracy table (about half an hour on two cores).
+table: $(INSTALLED) ## Reproduce README's accuracy table (ten minutes on two idle cores).
 	$(BIN)/python benchmarks/accuracy.py
 
 clean: ## Remove the environment and caches; runs/ stays.

@@ -128,10 +128,12 @@ def run_calibration(
 def run_calibrated(
     executor: Executor, request: RunRequest, calibration_shots: int
 ) -> tuple[RunResult, ReadoutCalibration]:
-    """Rows and the calibration of their readout, in one request: one job, of one moment.
+    """Rows and the calibration of their readout, in one request.
 
     Rows of one circuit have equal shots, so that each calibration row is there as often as it
-    takes.
+    takes. These repetitions are spread evenly over the request, so that an executor that splits it
+    calibrates in each of its jobs, hours apart as they may be, as long as there are repetitions
+    for all: of every job the share that its rows have.
 
     Args:
         executor: who runs it.
@@ -147,12 +149,17 @@ def run_calibrated(
         InputError: if a bit reads nothing (e0 + e1 >= 1).
     """
     values, expected = build_calibration_rows(request.compiled.program)
-    num_rows = num_calibration_rows(request.num_shots, calibration_shots)
-    rows = np.concatenate((np.repeat(values, num_rows // 4, axis=0), request.slot_values))
+    times = num_calibration_rows(request.num_shots, calibration_shots) // 4
+    # In the middle of equal shares of the rows: a job is a range of rows.
+    before = np.repeat((2 * np.arange(times) + 1) * request.num_rows // (2 * times), 4)
+    rows = np.insert(request.slot_values, before, np.tile(values, (times, 1)), axis=0)
+    calibrates = np.insert(np.zeros(request.num_rows, dtype=bool), before, True)
     result = executor.run(replace(request, slot_values=rows))
-    bits = result.bits[:num_rows].reshape(4, -1, result.bits.shape[2])
-    calibration = _read_calibration(request.compiled, expected, bits, result.measured_at)
-    return replace(result, bits=result.bits[num_rows:]), calibration
+    bits = result.bits[calibrates].reshape(times, 4, *result.bits.shape[1:]).swapaxes(0, 1)
+    calibration = _read_calibration(
+        request.compiled, expected, bits.reshape(4, -1, bits.shape[-1]), result.measured_at
+    )
+    return replace(result, bits=result.bits[~calibrates]), calibration
 
 
 def num_calibration_rows(num_shots: int, calibration_shots: int) -> int:

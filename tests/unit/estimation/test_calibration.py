@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from qrnn_qiskit.analysis.splitting import split_submission
 from qrnn_qiskit.compiling import compile_logical
 from qrnn_qiskit.devices import DeviceNoise, QubitNoise
 from qrnn_qiskit.errors import InputError
@@ -89,9 +90,10 @@ def test_rows_and_their_calibration_are_one_request(rng):
     result, calibration = run_calibrated(executor, RunRequest(COMPILED, values, 500, 3), 2400)
     (request,) = executor.requests
     assert (request.num_rows, request.num_shots, request.seed) == (23, 500, 3)
-    # The rows asked for come back, in order: these are the last of what was run.
-    np.testing.assert_array_equal(result.bits, aer.run(request).bits[20:])
-    np.testing.assert_array_equal(request.slot_values[20:], values)
+    # The rows asked for come back, in order: three among five times four.
+    places = [8, 13, 22]
+    np.testing.assert_array_equal(result.bits, aer.run(request).bits[places])
+    np.testing.assert_array_equal(request.slot_values[places], values)
     assert calibration.num_shots == 2500
     assert calibration.measured_at == result.measured_at
     e0, e1 = planted_rates(COMPILED.bit_to_qubit)
@@ -101,6 +103,39 @@ def test_rows_and_their_calibration_are_one_request(rng):
     again = ReadoutCalibration.from_arrays(calibration.to_arrays())
     np.testing.assert_array_equal(again.e1_error, calibration.e1_error)
     assert (again.num_shots, again.measured_at) == (2500, calibration.measured_at)
+
+
+@pytest.mark.parametrize("num_jobs", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("num_rows", [40, 41, 97])
+def test_every_job_of_a_request_holds_its_own_calibration(rng, num_rows, num_jobs):
+    """Each job misreads at a rate of its own; 500 shots, five times; five standard errors."""
+    errors = np.linspace(0, 0.2, num_jobs)
+    four, prepared = build_calibration_rows(COMPILED.program)
+    shares = np.zeros((num_jobs, 4), dtype=int)
+
+    def run(request):
+        most = -(-request.num_rows // num_jobs)
+        jobs = split_submission(
+            request.num_rows, 500, max_rows=most, max_shots=500, max_executions=500 * most
+        )
+        job = np.repeat(np.arange(num_jobs), [each.num_rows for each in jobs])
+        is_one = (request.slot_values[:, None] == four).all(axis=2)
+        np.add.at(shares, job, is_one)
+        wrong = rng.random((request.num_rows, 500, prepared.shape[1])) < errors[job][:, None, None]
+        return (is_one @ prepared)[:, None].astype(np.uint8) ^ wrong
+
+    values = rng.uniform(-1, 1, (num_rows, COMPILED.program.slots.num_slots))
+    request = RunRequest(COMPILED, values, 500)
+    _, calibration = run_calibrated(ScriptedExecutor(run), request, calibration_shots=2500)
+    assert shares.min() >= 1
+    np.testing.assert_array_equal(shares.sum(axis=0), [5, 5, 5, 5])
+    rates = errors @ shares / 5
+    for found, error in (
+        (calibration.e0, calibration.e0_error),
+        (calibration.e1, calibration.e1_error),
+    ):
+        assert (found > rates.min() - 5 * error).all()
+        assert (found < rates.max() + 5 * error).all()
 
 
 def test_bits_of_one_qubit_share_one_estimate(rng):
