@@ -34,6 +34,7 @@ class Kill:
         met: what was under way, `submitting, Running` for example: in the ledger, at the service.
         marks: `commit` if it fell into a transaction of the ledger, `file` if into the writing of
             a checkpoint or another file.
+        parts: names of the files that are half written.
     """
 
     loop_seconds: float
@@ -41,6 +42,7 @@ class Kill:
     states: dict[str, int]
     met: str
     marks: tuple[str, ...]
+    parts: frozenset[str]
 
     def __str__(self) -> str:
         marks = f" ({', '.join(self.marks)})" if self.marks else ""
@@ -134,8 +136,8 @@ def _look(server: LoopbackServer, run: Path, loop_seconds: float, before: list[K
     marks = []
     if (run / f"{LEDGER_NAME}-journal").exists():
         marks.append("commit")
-    parts = len(list(run.rglob(".*.part")))
-    if parts > sum("file" in kill.marks for kill in before):
+    parts = frozenset(path.name for path in run.rglob(".*.part"))
+    if parts - (before[-1].parts if before else frozenset()):
         marks.append("file")
     records = _read_copy(run)
     state = load_loop_state(run)
@@ -146,6 +148,7 @@ def _look(server: LoopbackServer, run: Path, loop_seconds: float, before: list[K
         dict(Counter(record.state for record in records)),
         _what_was_met(server, records),
         tuple(marks),
+        parts,
     )
 
 

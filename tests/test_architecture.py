@@ -11,6 +11,7 @@ PACKAGE = ROOT / "qrnn_qiskit"
 # A package may import itself and what stands above it; DESIGN.md, section 9.
 LAYERS = (
     "errors",
+    "owners",
     "files",
     "database",
     "deadline",

@@ -180,7 +180,8 @@ def _print_reports(job: str, reports: "tuple[DepthReport, ...]") -> None:
     table = Table(title=escape(f"{job}: depth per timestep"), title_justify="left")
     table.add_column("", no_wrap=True)
     for content in contents:
-        table.add_column(escape(f"{content['backend']}\n{content['profile']}"), justify="right")
+        heading = _heading(content["backend"], content["profile"])
+        table.add_column(heading, justify="right", overflow="fold")
     described = ("ansatz", "num_memory", "num_readouts", "feedback_delay", "num_timesteps",
                  "num_qubits", "num_banks", "num_spares")  # fmt: skip
     for key in described:
@@ -207,6 +208,11 @@ def _print_reports(job: str, reports: "tuple[DepthReport, ...]") -> None:
     out.print(table)
 
 
+def _heading(backend: str, profile: str) -> str:
+    """Lines over a column, as narrow as its numbers."""
+    return escape("\n".join((*backend.split("@"), profile)))
+
+
 def _short(number: float) -> str:
     return f"{number:,.0f}" if number == round(number) or number >= 100 else f"{number:.3g}"
 
@@ -215,7 +221,8 @@ def _print_horizons(job: str, horizons: "tuple[Horizon, ...]") -> None:
     table = Table(title=escape(f"{job}: largest sequence length T"), title_justify="left")
     table.add_column("limit")
     for item in horizons:
-        table.add_column(escape(f"{item.backend}\n{item.profile}"), justify="right")
+        heading = _heading(item.backend, item.profile)
+        table.add_column(heading, justify="right", overflow="fold")
     limits = dict.fromkeys(bound.limit for item in horizons for bound in item.bounds)
     for limit in limits:
         cells = []

@@ -27,8 +27,9 @@ from qrnn_qiskit.program import SequenceProgram
 
 Compile: TypeAlias = Callable[[SequenceProgram, DeviceTarget, TranspileProfile], CompiledProgram]
 
-# Entries, and what a killed writer left: nothing else in the folder is ours to count or delete.
-_OUR_FILE = re.compile(r"\.?[0-9a-f]{64}\.qrnn(\.\d+\.[0-9a-f]+\.part)?")
+# Entries, and what killed writers left, also those on other hosts, which only a user can give up:
+# nothing else in the folder is ours to count or delete.
+_OUR_FILE = re.compile(r"[0-9a-f]{64}\.qrnn|\.[0-9a-f]{64}\.qrnn\..+\.part")
 
 # Packages whose code decides what a compilation gives.
 _COMPILING_PACKAGES = ("program", "devices", "costing", "compiling")

@@ -13,7 +13,7 @@ from qiskit_ibm_runtime import fake_provider
 from qiskit_ibm_runtime.fake_provider.backend_encoder import BackendEncoder
 from qiskit_ibm_runtime.fake_provider.fake_backend import FakeBackendV2
 
-from qrnn_qiskit.devices.snapshot import read_properties, read_snapshot_id
+from qrnn_qiskit.devices.snapshot import in_utc, read_properties, read_snapshot_id
 from qrnn_qiskit.errors import InputError, require
 from qrnn_qiskit.files import write_whole
 
@@ -220,7 +220,11 @@ def _find_pair(folder: Path) -> dict[str, Path]:
 
 
 class _StoredBackend(FakeBackendV2):  # type: ignore[misc]
-    """A fake backend whose two files are dictionaries in memory."""
+    """A fake backend whose two files are dictionaries in memory.
+
+    Attributes:
+        snapshot_date: when its properties were updated, in UTC, ISO 8601.
+    """
 
     conf_filename = "configuration"
     props_filename = "properties"
@@ -229,6 +233,7 @@ class _StoredBackend(FakeBackendV2):  # type: ignore[misc]
         self, name: str, configuration: dict[str, Any], properties: dict[str, Any]
     ) -> None:
         self.backend_name = name
+        self.snapshot_date = in_utc(properties["last_update_date"]).isoformat()
         self._stored = {"configuration": configuration, "properties": properties}
         super().__init__()
 

@@ -1,6 +1,7 @@
 """Which calibration of a device? A name for the numbers that a backend reports."""
 
 import json
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -45,6 +46,28 @@ def read_snapshot_id(backend: BackendV2) -> str:
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()[:16]
+
+
+def name_snapshot(device: str, date: str, snapshot_id: str) -> str:
+    """What a snapshot is called wherever others of its device may be meant: unique, no path.
+
+    Args:
+        device: its name.
+        date: of its properties, ISO 8601.
+        snapshot_id: of its numbers.
+
+    Example:
+        >>> name_snapshot("ibm_manila", "2024-05-27T22:27:23-03:00", "fd593e4f73248249")
+        'ibm_manila@2024-05-28-fd593e'
+    """
+    return f"{device}@{in_utc(date):%Y-%m-%d}-{snapshot_id[:6]}"
+
+
+def in_utc(date: str) -> datetime:
+    """A snapshot's date, ISO 8601, as a time in UTC."""
+    moment = datetime.fromisoformat(date)
+    # Without an offset there is nothing better to assume, and local time would vary by reader.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def _instructions(backend: BackendV2) -> list[list[Any]]:

@@ -15,7 +15,7 @@ from qiskit.providers import BackendV2
 from qiskit.transpiler import InstructionProperties, Target
 
 from qrnn_qiskit.devices.relaxation import read_relaxation
-from qrnn_qiskit.devices.snapshot import read_properties, read_snapshot_id
+from qrnn_qiskit.devices.snapshot import name_snapshot, read_properties, read_snapshot_id
 from qrnn_qiskit.errors import InputError, require
 
 # In order of preference where a device lists several.
@@ -42,7 +42,8 @@ class DeviceTarget:
     error anywhere on the device (an ideal one); resets are treated by `assume_reset_error`.
 
     Attributes:
-        name: of the backend.
+        name: of the backend; of a stored snapshot the one of `name_snapshot`, since its device has
+            others.
         snapshot_id: content hash of the backend's numbers, 16 hex digits. It does not depend on
             `fractional_gates` and `excluded_qubits`: these are the reader's choice.
         target: all qubits of the device; unusable instructions are removed, and the order of
@@ -303,15 +304,22 @@ def read_target(
     if fractional_gates:
         _add_fractional(target, source, entangler)
     relaxation = read_relaxation(source, num_qubits)
+    snapshot_id = read_snapshot_id(backend)
     return DeviceTarget(
-        name=backend.name,
-        snapshot_id=read_snapshot_id(backend),
+        name=_full_name(backend, snapshot_id),
+        snapshot_id=snapshot_id,
         target=target,
         two_qubit_gate=entangler,
         t1_ns=relaxation.t1_ns,
         t2_ns=relaxation.t2_ns,
         unusable=unusable,
     )
+
+
+def _full_name(backend: BackendV2, snapshot_id: str) -> str:
+    # Only stored snapshots have a date: any other backend is the one of its name.
+    date = getattr(backend, "snapshot_date", None)
+    return str(backend.name if date is None else name_snapshot(backend.name, date, snapshot_id))
 
 
 def _entangler(backend: BackendV2) -> str:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from qrnn_qiskit.devices.runtime_snapshots import (
     read_snapshot_parts,
     write_snapshot_parts,
 )
-from qrnn_qiskit.devices.snapshot import read_snapshot_id
+from qrnn_qiskit.devices.snapshot import in_utc, name_snapshot, read_snapshot_id
 from qrnn_qiskit.errors import InputError, require
 
 PACKAGE_SOURCE = "runtime package"
@@ -196,8 +195,9 @@ def find_snapshot(name: str, folder: Path | None = None) -> Path:
     """The file of a stored snapshot.
 
     Args:
-        name: `NAME@DATE`, with the time (`T0930`) where a date is not enough, or the first six or
-            more digits of a content id. A name that `list_snapshots` gives always means that one.
+        name: `NAME@DATE`, with the time (`T0930`) or the first six digits of the content id
+            (`-fd593e`) where a date is not enough, or six or more of these digits alone. A name
+            that `list_snapshots` gives always means that one.
         folder: of the vault; `default_vault_folder()` if none.
 
     Raises:
@@ -276,7 +276,8 @@ def _is_meant(info: SnapshotInfo, name: str) -> bool:
     device, _, date = name.partition("@")
     if info.name.partition("@")[0] != device:
         return False
-    return _stamp(info.date).startswith(date.replace(":", ""))
+    is_full_name = name == name_snapshot(device, info.date, info.snapshot_id or "")
+    return is_full_name or _stamp(info.date).startswith(date.replace(":", ""))
 
 
 def _free_path(folder: Path, name: str, parts: dict[str, Any]) -> Path:
@@ -290,20 +291,14 @@ def _free_path(folder: Path, name: str, parts: dict[str, Any]) -> Path:
 
 def _stamp(date: str) -> str:
     """A time as in names, `2026-11-20T093015`."""
-    return f"{_in_utc(date):%Y-%m-%dT%H%M%S}"
-
-
-def _in_utc(date: str) -> datetime:
-    moment = datetime.fromisoformat(date)
-    # Without an offset there is nothing better to assume, and local time would vary by reader.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    return f"{in_utc(date):%Y-%m-%dT%H%M%S}"
 
 
 def _describe(parts: dict[str, Any], name: str, source: str) -> SnapshotInfo:
     date = parts.get("date") or parts["properties"]["last_update_date"]
     return SnapshotInfo(
         name=name,
-        date=_in_utc(date).isoformat(),
+        date=in_utc(date).isoformat(),
         num_qubits=int(parts["configuration"]["n_qubits"]),
         source=source,
         medians=read_medians(parts),

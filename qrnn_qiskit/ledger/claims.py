@@ -5,7 +5,7 @@ from dataclasses import asdict
 from sqlite3 import Connection
 from time import time
 
-from qrnn_qiskit.sweeps.owners import Owner
+from qrnn_qiskit.owners import Owner
 
 # A sender on another host, of whom only the ledger tells, is given up after so long. Sending takes
 # seconds; being wrong may cost a job sent twice, waiting only time after a crash.

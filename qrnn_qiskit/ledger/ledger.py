@@ -45,9 +45,9 @@ from qrnn_qiskit.ledger.records import (
 )
 from qrnn_qiskit.ledger.sessions import SessionLog
 from qrnn_qiskit.ledger.tables import ATTEMPTS, CURRENT, LEDGER
+from qrnn_qiskit.owners import Owner
 from qrnn_qiskit.pacing import seconds_to_wait
 from qrnn_qiskit.redaction import redact
-from qrnn_qiskit.sweeps.owners import Owner
 
 LEDGER_NAME = "ledger.sqlite"
 """Of the file in the directory of a run."""

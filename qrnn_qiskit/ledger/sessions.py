@@ -5,7 +5,7 @@ from sqlite3 import Connection
 from qrnn_qiskit.database import Database
 from qrnn_qiskit.ledger.claims import is_gone, owner_text
 from qrnn_qiskit.ledger.records import SessionRecord, utc_now
-from qrnn_qiskit.sweeps.owners import Owner
+from qrnn_qiskit.owners import Owner
 
 _COLUMNS = "session_id, backend, mode, opened_at, closed_at, usage_seconds"
 

@@ -142,8 +142,11 @@ def forecast_job(spec: JobSpec, study: Study) -> Forecast:
     """
     runtime = spec.runtime or RuntimeSpec()
     device, remark = _open_planned(runtime)
-    splitter = RequestSplitter(runtime.backend, device, HardwareLimits(), None, {})
-    mode = runtime.mode if is_served(runtime.backend) else "local"
+    # A stand-in for a device of the service does not have its name.
+    is_remote = is_served(runtime.backend)
+    name = runtime.backend if is_remote else device.target.name
+    splitter = RequestSplitter(name, device, HardwareLimits(), None, {})
+    mode = runtime.mode if is_remote else "local"
     forecaster = Forecaster(splitter, device.compile, mode, remark)
     program = spec.model.build_model(spec.task.load(), spec.training.seed).program
     if study == "infer":

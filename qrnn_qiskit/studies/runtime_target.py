@@ -95,7 +95,7 @@ def open_runtime_target(
             on_progress=on_progress,
         )
         sampling = SamplingTarget(
-            f"runtime {spec.backend}",
+            f"runtime {device.target.name}",
             executor,
             # The same objects for forecast, training and reading: what the executor prepares of a
             # circuit is kept with it.

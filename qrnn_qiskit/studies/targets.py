@@ -58,7 +58,7 @@ def build_noisy_target(spec: AerSpec) -> SamplingTarget:
         device=spec.device,
     )
     return SamplingTarget(
-        f"Aer {spec.backend}", executor, device.compile, True, partial(read_remarks, device)
+        f"Aer {device.target.name}", executor, device.compile, True, partial(read_remarks, device)
     )
 
 

@@ -5,7 +5,7 @@ import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,17 @@ class TrainResult:
         return content
 
 
+@dataclass(frozen=True)
+class _Findings:
+    """What training and comparing gave."""
+
+    rows: tuple[ComparisonRow, ...]
+    history: tuple[EpochDone, ...]
+    device_loop: DeviceLoopResult | None
+    warnings: tuple[str, ...]
+    figures: tuple[Path, ...]
+
+
 def run_training(
     spec: JobSpec,
     *,
@@ -119,13 +130,23 @@ def _run_training(
 
     # Opened first: what a device would refuse, or nobody allows, is known before any training.
     with open_loop_target(spec, model.program, run, progress, confirm) as target, resumable():
-        result = _train_and_compare(spec, task, model, run, progress, target)
+        found = _train_and_compare(spec, task, model, run, progress, target)
     compiled = compile_statistics() - compiled_before
     if compiled.num_compiled:
         progress.say(
             f"compiled {compiled.num_compiled} circuits in {compiled.compile_seconds:.1f} s"
         )
-    result = replace(result, wall_seconds=time.monotonic() - start, compiled=compiled)
+    result = TrainResult(
+        run=run.path,
+        metric_name=task.metric.name,
+        rows=found.rows,
+        history=found.history,
+        device_loop=found.device_loop,
+        warnings=found.warnings,
+        figures=found.figures,
+        wall_seconds=time.monotonic() - start,
+        compiled=compiled,
+    )
     run.write_json("metrics.json", {"format_version": 1, **result.to_json()})
     return result
 
@@ -137,7 +158,7 @@ def _train_and_compare(
     run: RunDirectory,
     progress: Progress,
     loop_target: LoopTarget | None,
-) -> TrainResult:
+) -> _Findings:
     history = _train_for_device(spec, model, task, run, progress)
     rows = [ComparisonRow.of("exact", "exact", evaluate_model(model, task, task.test))]
     comparison = AerComparison((), (), ())
@@ -160,16 +181,12 @@ def _train_and_compare(
     if spec.has_control:
         rows.append(_control_row(spec, task, run, progress))
     rows += _baseline_rows(task)
-    return TrainResult(
-        run=run.path,
-        metric_name=task.metric.name,
+    return _Findings(
         rows=tuple(rows),
         history=tuple(history),
         device_loop=loop_result,
         warnings=warnings,
         figures=(*figures, _draw_comparison(run, rows, task)),
-        wall_seconds=float("nan"),
-        compiled=CacheStatistics(),
     )
 
 

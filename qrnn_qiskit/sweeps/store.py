@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 from qrnn_qiskit.database import Database, FileKind, connect
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.sweeps.owners import Owner
+from qrnn_qiskit.owners import Owner
 
 # An owner that nothing was heard of for so long is dead. Being wrong costs a case computed twice,
 # not a wrong result; waiting costs time only after the crash of another host.

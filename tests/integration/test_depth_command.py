@@ -10,6 +10,7 @@ from qiskit import qpy
 from qrnn_qiskit.cli.console import out
 from qrnn_qiskit.devices.limits import HardwareLimits
 from tests.command_line import qrnn, strict_json
+from tests.snapshots import full_name, store_two_dates
 from tests.unit.studies.jobs import FEEDFORWARD, write_job
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -85,6 +86,19 @@ def test_more_backends_than_fit_are_several_tables(job, monkeypatch):
     assert result.stdout.count("┏") == 2
     assert result.stdout.count("fake_boston") == 5
     assert all(len(line) <= 100 for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize("command", ["depth", "horizon"])
+def test_columns_say_which_date_of_a_device_they_are_of(job, tmp_path, monkeypatch, command):
+    monkeypatch.setenv("QRNN_SNAPSHOTS", str(tmp_path / "vault"))
+    infos = store_two_dates()
+    options = [f"--backend={info.name}" for info in infos]
+    result = qrnn(command, job, *options, "--figures", "figures")
+    assert result.exit_code == 0, result.output
+    _, device, date, profile = result.stdout.splitlines()[1:5]
+    assert device.count("ibm_boston") == profile.count("heron") == 2
+    shown = [f"ibm_boston@{cell.strip()}" for cell in date.split("┃")[2:4]]
+    assert shown == [full_name(info) for info in infos]
 
 
 def test_misfits_are_notes(job):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
+from qrnn_qiskit.owners import Owner
 from qrnn_qiskit.studies import runtime_target
-from qrnn_qiskit.sweeps.owners import Owner
 from tests.integration.endings import assert_one_line, go_on
 
 FULL = (sqlite3.SQLITE_FULL, "database or disk is full")

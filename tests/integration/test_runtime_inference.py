@@ -1,12 +1,18 @@
 """`qrnn infer --engine runtime` and `qrnn jobs`: locally, and through the real client."""
 
+import shutil
+
 import pytest
 
+from qrnn_qiskit import devices
 from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.execution.adoption import unsettled_backends
+from qrnn_qiskit.execution.local_client import LocalClient
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
-from qrnn_qiskit.studies import run_inference, run_training
+from qrnn_qiskit.studies import forecast_job, run_inference, run_training
 from tests.command_line import qrnn, strict_json
+from tests.snapshots import full_name, store_two_dates
 from tests.unit.studies.jobs import FEEDFORWARD, HOST, changed, spec_of, write_job
 
 RUNTIME = {"num_samples": 5, "num_shots": 60, "calibration_shots": 100, "mitigations": ["local"]}
@@ -44,6 +50,57 @@ def test_local_jobs_give_what_aer_gives_and_are_answered_from_the_ledger(trained
     assert again.rows == found.rows
     with Ledger(ledger_path, create=False) as ledger:
         assert ledger.records() == before
+
+
+def test_local_jobs_say_which_snapshot_they_ran_on(trained, tmp_path, monkeypatch):
+    result, runs = trained
+    monkeypatch.setenv("QRNN_SNAPSHOTS", str(tmp_path / "vault"))
+    first, second = store_two_dates()
+    copy = tmp_path / "copy.json"
+    shutil.copy(first.source, copy)
+    forecasts, backends = [], []
+    # Two files of one content are one backend, whose job is not run twice.
+    for backend in (first.name, str(copy), second.name):
+        spec = spec_of(SMALL, runtime=RUNTIME | {"backend": backend})
+        shutil.rmtree(result.run / "records")
+        run_inference(
+            spec,
+            engine="runtime",
+            runs_root=runs,
+            confirm=lambda forecast: forecasts.append(forecast) or True,
+        )
+        assert forecast_job(spec, "infer") == forecasts[-1]
+        with Ledger(result.run / LEDGER_NAME, create=False) as ledger:
+            backends.append([record.intent.backend for record in ledger.records()])
+            assert unsettled_backends(ledger) == []
+    names = [full_name(first), full_name(second)]
+    assert backends == [names[:1], names[:1], names]
+    assert [forecast.backend for forecast in forecasts] == [names[0], names[0], names[1]]
+    assert str(tmp_path).encode() not in (result.run / LEDGER_NAME).read_bytes()
+
+
+def test_adopting_asks_no_service_about_local_jobs(trained, tmp_path, monkeypatch):
+    _, runs = trained
+    monkeypatch.setenv("QRNN_SNAPSHOTS", str(tmp_path / "vault"))
+    snapshot, _ = store_two_dates()
+    job = write_job(tmp_path, changed(SMALL, runtime=RUNTIME | {"backend": snapshot.name}))
+
+    def give_up(client, order):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalClient, "submit", give_up)
+        stopped = qrnn("infer", job, "--engine", "runtime", "--yes", "--runs", runs)
+        assert stopped.exit_code == 130, stopped.stderr
+    listed = strict_json(qrnn("jobs", "ls", "--runs", runs, "--unfinished", "--json").stdout)
+    assert [job["backend"] for job in listed["jobs"]] == [full_name(snapshot)]
+
+    def refuse(name, **options):
+        raise AssertionError(f"the service was asked for {name}")
+
+    monkeypatch.setattr(devices, "fetch_backend", refuse)
+    adopted = qrnn("jobs", "adopt", "--runs", runs)
+    assert (adopted.exit_code, adopted.stdout) == (0, "")
 
 
 def test_the_host_loop_sends_a_job_for_every_prefix(tmp_path):

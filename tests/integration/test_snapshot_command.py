@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from qiskit_ibm_runtime.accounts import AccountNotFoundError
+from qiskit_ibm_runtime.fake_provider.backends.nighthawk import fake_nighthawk
 
 from qrnn_qiskit.cli import snapshots
 from qrnn_qiskit.devices import (
@@ -129,7 +130,9 @@ def test_show_is_json(stored):
     assert (content["unusable"], content["oddities"], content["notes"]) == ([], {}, [])
 
 
-def test_what_the_runtime_package_warns_of_is_a_note():
+def test_what_the_runtime_package_warns_of_is_a_note(monkeypatch):
+    # It warns once in a process.
+    monkeypatch.setattr(fake_nighthawk, "DISPLAY_WARNING", True)
     result = succeed("show", "fake_nighthawk")
     assert result.stderr == ""
     assert "note      Properties of fake_nighthawk are not intended to represent" in result.stdout

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from qiskit.providers.fake_provider import GenericBackendV2
 
 from qrnn_qiskit.devices import (
     fetch_snapshot,
+    is_served,
     load_backend,
     load_fake_backend,
     load_snapshot,
     read_noise,
     read_snapshot_id,
+    read_target,
     runtime,
     save_snapshot,
 )
@@ -179,6 +182,37 @@ def test_a_time_finds_the_one_of_a_day(vault):
     both = "ibm_manila@2026-11-20 and ibm_manila@2026-11-20T1700"
     with refused(f"must name one .*, got 'ibm_manila@2026-11-20T', which {both} have in common"):
         find_snapshot("ibm_manila@2026-11-20T")
+
+
+def test_a_target_says_which_snapshot_it_is_whatever_it_was_opened_by(vault, tmp_path):
+    first = store_snapshot(device())[0]
+    second = store_snapshot(device(date="2026-11-20T17:00:00+00:00", t1_us=50.0))[0]
+    copy = tmp_path / "copy.json"
+    shutil.copy(first.source, copy)
+    spellings = (first.name, first.snapshot_id, first.source, str(copy))
+    names = {read_target(load_backend(spelling)).name for spelling in spellings}
+    assert names == {f"ibm_manila@2026-11-20-{first.snapshot_id[:6]}"}
+    (name,) = names
+    other = read_target(load_backend(second.name)).name
+    assert other == f"ibm_manila@2026-11-20-{second.snapshot_id[:6]}" != name
+    assert (find_snapshot(name), find_snapshot(other)) == (Path(first.source), Path(second.source))
+    assert not is_served(name)
+    with refused("must be a stored snapshot of .*, got 'ibm_manila@2026-11-20-ffffff'"):
+        find_snapshot("ibm_manila@2026-11-20-ffffff")
+
+
+def test_a_target_of_the_only_backend_of_its_name_has_that_name():
+    assert read_target(load_backend("fake_manila")).name == "fake_manila"
+    assert read_target(GenericBackendV2(3, seed=1)).name == "generic_backend_3q"
+
+
+def test_a_snapshot_without_a_date_is_refused(tmp_path):
+    parts = build_snapshot_parts(device())
+    parts["properties"]["last_update_date"] = "yesterday"
+    path = tmp_path / "undated.json"
+    path.write_text(json.dumps(parts))
+    with refused("undated.json must hold a device's configuration and properties, got ValueError"):
+        load_backend(str(path))
 
 
 @pytest.mark.parametrize(

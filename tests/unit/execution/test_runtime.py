@@ -14,10 +14,10 @@ from qrnn_qiskit.execution.local_client import LocalClient
 from qrnn_qiskit.execution.runtime import RuntimeExecutor
 from qrnn_qiskit.execution.runtime_jobs import BudgetReached, UnauthorisedError, one_line, seed_of
 from qrnn_qiskit.ledger import Ledger
+from qrnn_qiskit.owners import Owner
 from qrnn_qiskit.pacing import Backoff, Patience
 from qrnn_qiskit.program import Ansatz, CellSpec, Readout, SequenceProgram
 from qrnn_qiskit.studies.device import open_device
-from qrnn_qiskit.sweeps.owners import Owner
 from tests.unit.execution.scripted_service import Crash, CrashPoints, ScriptedClient, Service
 
 NUM_ROWS, NUM_SHOTS = 4, 10

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrnn_qiskit import database
+from qrnn_qiskit import database, owners
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.ledger import Intent, JobMetrics, Ledger, claims
 from qrnn_qiskit.ledger.tables import STATES
-from qrnn_qiskit.sweeps import owners
 from tests.unit.test_redaction import API_KEY, CRN, JWT
 
 ID = "0123456789abcdef" * 4

@@ -12,6 +12,7 @@ from qiskit import qpy
 from qrnn_qiskit.analysis import build_report
 from qrnn_qiskit.compiling import load_profile
 from qrnn_qiskit.errors import InputError
+from qrnn_qiskit.plotting_depth import plot_horizon, plot_loss
 from qrnn_qiskit.studies import (
     HorizonStudy,
     build_job_program,
@@ -22,6 +23,7 @@ from qrnn_qiskit.studies import (
     save_circuits,
 )
 from qrnn_qiskit.studies.depth import adapt_program
+from tests.snapshots import full_name, store_two_dates
 from tests.unit.studies.jobs import FEEDFORWARD, HOST, spec_of
 
 BACKENDS = ("fake_boston", "fake_brisbane", "fake_miami")
@@ -126,6 +128,22 @@ def test_the_jobs_backend_and_task_are_taken_if_none_is_given():
     assert (report.backend, report.num_timesteps) == ("fake_boston", 5)
     without = spec_of(FEEDFORWARD, aer=None, device_loop=None)
     assert default_backends(without) == ("fake_boston",)
+
+
+def test_two_dates_of_a_device_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("QRNN_SNAPSHOTS", str(tmp_path / "vault"))
+    infos = store_two_dates()
+    backends, names = [info.name for info in infos], [full_name(info) for info in infos]
+    found = run_depth(spec_of(FEEDFORWARD), backends, num_timesteps=1)
+    assert [report["backend"] for report in found.to_json()["reports"]] == names
+    assert len(set(save_circuits("tiny", found.reports, tmp_path / "circuits"))) == 4
+    figure = plot_loss(found.reports)
+    labels = [text.get_text() for text in figure.axes[0].texts]
+    assert [label for label in labels if "@" in label] == names
+    horizons = run_horizon(spec_of(FEEDFORWARD), backends).horizons
+    assert [horizon.backend for horizon in horizons] == names
+    (legend,) = plot_horizon(horizons).legends
+    assert {text.get_text().split(",")[0] for text in legend.texts} == {*names}
 
 
 def test_the_host_loop_has_a_report_even_on_miami():

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qrnn_qiskit import database
+from qrnn_qiskit import database, owners
 from qrnn_qiskit.errors import InputError
-from qrnn_qiskit.sweeps import Case, CaseStore, StoredCase, load_cases, owners, store
+from qrnn_qiskit.sweeps import Case, CaseStore, StoredCase, load_cases, store
 from qrnn_qiskit.sweeps.store import to_json
 
 ROOT = Path(__file__).parents[3]
@@ -117,16 +117,6 @@ def test_a_process_number_used_again_is_another_process(path):
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("UPDATE owners SET started = 'long ago'")
         assert ours.claim("a") == {"a"}
-
-
-def test_a_zombie_is_dead():
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        owner = replace(owners.Owner.current(), pid=process.pid, started="1")
-        deadline = time.monotonic() + 30
-        while owners.start_of(process.pid) is not None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert owners.start_of(process.pid) is None
-    assert owner.is_known_dead()
 
 
 def test_of_another_host_only_the_lease_tells(path, monkeypatch):

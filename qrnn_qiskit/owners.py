@@ -1,4 +1,4 @@
-"""Who holds a case, and how others see whether that process still lives."""
+"""Who holds something, and how others see whether that process still lives."""
 
 import os
 import platform
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Owner:
-    """A process that holds cases of a store.
+    """A process that holds cases, jobs or a file being written.
 
     Attributes:
-        token: random, so that two stores open in one process are two owners.
+        token: random, so that one process can be several owners.
         host: where process numbers mean the same processes: machine, its start, pid namespace.
         pid: of the process.
         started: when the process started, since process numbers are used again; "" if unknown.
@@ -35,7 +35,12 @@ class Owner:
 
     def is_known_dead(self) -> bool:
         """Whether the process ran where we run, and is gone; of other hosts nothing is known."""
-        return self.host == _host() and (start_of(self.pid) or "") != self.started
+        if self.host != _host():
+            return False
+        started = start_of(self.pid)
+        if started is None and _is_hidden(self.pid):
+            return False
+        return (started or "") != self.started
 
 
 def start_of(pid: int) -> str | None:
@@ -61,6 +66,22 @@ def start_of(pid: int) -> str | None:
     command = ["ps", "-o", "lstart=", "-p", str(pid)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or None
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process is there, but another user's, of which the system tells us nothing else.
+
+    All of others are where `/proc` is mounted with `hidepid` (proc(5)), as on many clusters.
+    """
+    if os.name != "posix":
+        return False  # signal 0 is not harmless there
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _host() -> str:
