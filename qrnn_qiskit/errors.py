@@ -9,9 +9,11 @@ class InputError(ValueError):
 
     Attributes:
         is_resumable: whether it ended a run that keeps what it has done and can go on.
+        overrides: settings, `key=value`, without which going on would end in the same.
     """
 
     is_resumable = False
+    overrides: tuple[str, ...] = ()
 
 
 def require(condition: bool, argument: str, rule: str, value: object, cure: str) -> None:

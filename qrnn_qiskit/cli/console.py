@@ -6,7 +6,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,12 +40,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")
 
 
 @contextmanager
-def clear_errors(job: Path | None = None, again: str | None = None) -> Iterator[None]:
+def clear_errors(
+    job: Path | None = None, again: Callable[[Sequence[str]], str] | None = None
+) -> Iterator[None]:
     """Input errors as one line and exit code 2; Ctrl-C, and what ends a run, say how to go on.
 
     Args:
         job: named where an error is about one of its keys.
-        again: the command line that goes on with a run; none if nothing is kept.
+        again: from overrides to the command line that goes on with a run; none if nothing is kept.
 
     Example:
         >>> try:
@@ -65,11 +67,11 @@ def clear_errors(job: Path | None = None, again: str | None = None) -> Iterator[
         ):
             line = f"{job}: {line}"
         if error.is_resumable and again:
-            line = f"{line}. Go on with: {again}"
+            line = f"{line}. Go on with: {again(error.overrides)}"
         err.print(f"[bold red]error[/] {escape(line)}", soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
-        kept = f"; what is done is kept. Go on with: {again}" if again else ""
+        kept = f"; what is done is kept. Go on with: {again(())}" if again else ""
         line = f"interrupted{kept}"
         err.print(escape(line), soft_wrap=True)
         raise typer.Exit(130) from None
@@ -163,12 +165,33 @@ def escape(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-def command_line(name: str, job: Path, overrides: list[str] | None, runs: Path, *more: str) -> str:
-    """A command line that goes on with what this one began."""
-    words = ["qrnn", name, str(job), *more]
-    words += [word for override in overrides or () for word in ("--set", override)]
-    words += [] if runs == Path("runs") else ["--runs", str(runs)]
-    return shlex.join(words)
+def command_line(
+    name: str, job: Path, overrides: list[str] | None, runs: Path, *more: str
+) -> Callable[[Sequence[str]], str]:
+    """A command line that goes on with what this one began.
+
+    It takes overrides that replace those of the same keys.
+
+    Example:
+        >>> again = command_line("infer", Path("a.toml"), ["aer.seed=1", "control=false"],
+        ...                      Path("runs"), "--engine=aer")
+        >>> again(["aer.seed=2"])
+        'qrnn infer a.toml --engine=aer --set control=false --set aer.seed=2'
+    """
+
+    def again(replacing: Sequence[str]) -> str:
+        replaced = {_key(override) for override in replacing}
+        kept = [override for override in overrides or () if _key(override) not in replaced]
+        words = ["qrnn", name, str(job), *more]
+        words += [word for override in (*kept, *replacing) for word in ("--set", override)]
+        words += [] if runs == Path("runs") else ["--runs", str(runs)]
+        return shlex.join(words)
+
+    return again
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def count(number: int, noun: str) -> str:

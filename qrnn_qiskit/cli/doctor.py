@@ -22,6 +22,8 @@ from qrnn_qiskit.cli.console import (
 from qrnn_qiskit.errors import InputError
 
 if TYPE_CHECKING:
+    from qiskit.providers import BackendV2
+
     from qrnn_qiskit.devices import AccountReport, BackendReport, Check
     from qrnn_qiskit.studies import Diagnosis, Forecast, JobSpec
 
@@ -76,7 +78,7 @@ def doctor(
             for_a_job = {"--profile": profile, "--set": overrides, "--timesteps": timesteps,
                          "--rows": rows, "--shots": shots, "--run": run}  # fmt: skip
             _require_no_options(for_a_job)
-            account, device = _examine(backend, asks=True)
+            account, device, _ = _examine(backend, asks=True)
             checks = _judge(installation, account, device, backend)
             _finish(checks, as_json, account, device)
             return
@@ -85,15 +87,15 @@ def doctor(
         spec = load_job(job, tuple(overrides or ()))
         sampling = spec.runtime
         name = backend or (default_backends(spec)[0] if sampling is None else sampling.backend)
-        account, device = _examine(name, asks=_is_served(name))
-        if _is_served(name) and (device is None or device.faults):
+        account, device, fetched = _examine(name, asks=_is_served(name))
+        if _is_served(name) and fetched is None:
             # Compiling needs the device.
             checks = _judge(installation, account, device, name, spec)
             _finish(checks, as_json, account, device)
         try:
             diagnosis = run_preflight(
                 spec,
-                name,
+                fetched or name,
                 profile or (None if sampling is None else sampling.profile),
                 num_timesteps=timesteps,
                 num_rows=rows if rows is not None or sampling is None else sampling.num_samples,
@@ -108,7 +110,7 @@ def doctor(
         forecast = None
         as_it_stands = timesteps is None and rows is None and shots is None
         if sampling is not None and as_it_stands and diagnosis.report.passed:
-            forecast = forecast_job(spec.on_device(name), "infer")
+            forecast = forecast_job(spec.on_device(name), "infer", backend=fetched)
         checks = _judge(installation, account, device, name, spec, diagnosis, forecast)
         _finish(checks, as_json, account, device, spec.name, diagnosis, forecast)
 
@@ -163,18 +165,20 @@ def _require_no_options(options: dict[str, Any]) -> None:
             )
 
 
-def _examine(backend: str | None, *, asks: bool) -> "tuple[AccountReport, BackendReport | None]":
-    """The account, and the device if it can be had without compiling anything."""
+def _examine(
+    backend: str | None, *, asks: bool
+) -> "tuple[AccountReport, BackendReport | None, BackendV2 | None]":
+    """The account; what the device says, if it can be had without compiling; what was fetched."""
     from qrnn_qiskit.devices import describe_backend, find_account, load_backend
-    from qrnn_qiskit.devices.runtime_account import CALL_SECONDS, read_account
+    from qrnn_qiskit.devices.runtime_account import CALL_SECONDS, read_account_and_backend
 
     if not asks:
-        return find_account(), None
+        return find_account(), None, None
     if backend is not None and not _is_served(backend):
-        return find_account(), describe_backend(load_backend(backend))
+        return find_account(), describe_backend(load_backend(backend)), None
     with err.status("asking IBM Quantum"):
-        account = read_account(backend, call_seconds=CALL_SECONDS)
-    return account, account.device
+        account, fetched = read_account_and_backend(backend, call_seconds=CALL_SECONDS)
+    return account, account.device, fetched
 
 
 def _judge(

@@ -59,14 +59,15 @@ def train(
     """Train a job's model, compare it on Aer, and print one table."""
     more = [*([] if backend is None else ["--backend", backend]), *(["--yes"] if yes else [])]
     with clear_errors(job, command_line("train", job, overrides, runs, "--resume", *more)):
-        from qrnn_qiskit.studies import load_job, run_training
+        from qrnn_qiskit.studies import RunDirectory, load_job, run_training
         from qrnn_qiskit.studies.runs import finite_or_null
 
         spec = load_job(job, tuple(overrides or ()))
         if backend is not None:
             spec = spec.on_device(backend)
         if dry_run:
-            _show_forecast(spec, "train", as_json)
+            run = RunDirectory.find(spec, runs) if resume else None
+            _show_forecast(spec, "train", as_json, None if run is None else run.path)
             return
         with TerminalProgress() as progress:
             result = run_training(
@@ -138,10 +139,12 @@ def infer(
         out.print(f"predictions  {escape(str(result.predictions))}", soft_wrap=True)
 
 
-def _show_forecast(spec: "JobSpec", study: "Study", as_json: bool) -> None:
+def _show_forecast(
+    spec: "JobSpec", study: "Study", as_json: bool, run_path: Path | None = None
+) -> None:
     from qrnn_qiskit.studies import forecast_job
 
-    forecast = forecast_job(spec, study)
+    forecast = forecast_job(spec, study, run_path)
     if as_json:
         print_json(forecast.to_json())
         return
@@ -150,11 +153,14 @@ def _show_forecast(spec: "JobSpec", study: "Study", as_json: bool) -> None:
 
 
 def _print_forecast(forecast: "Forecast") -> None:
-    is_local, is_session = forecast.mode == "local", forecast.mode == "session"
+    is_local = forecast.mode == "local"
+    is_session = forecast.mode == "session" and forecast.num_jobs > 0
+    jobs = count(forecast.num_jobs, "job")
+    if forecast.num_sent:
+        jobs = f"{forecast.num_jobs:,} of {forecast.num_jobs + forecast.num_sent:,} jobs left"
     err.print(
-        f"{forecast.backend}, mode {forecast.mode}: {count(forecast.num_jobs, 'job')}, "
-        f"{forecast.num_rows:,} rows, {forecast.num_executions:,} executions, forecast "
-        f"{forecast.qpu_seconds:,.1f} QPU seconds"
+        f"{forecast.backend}, mode {forecast.mode}: {jobs}, {forecast.num_rows:,} rows, "
+        f"{forecast.num_executions:,} executions, forecast {forecast.qpu_seconds:,.1f} QPU seconds"
         f"{' on a device, none here' if is_local else ''}"
         f"{', and the waiting between jobs: a session is billed by the clock' * is_session}",
         soft_wrap=True,
@@ -176,7 +182,7 @@ def _confirm(forecast: "Forecast", yes: bool) -> bool:
         InputError: where nobody can be asked.
     """
     _print_forecast(forecast)
-    if yes or forecast.mode == "local":
+    if yes or forecast.mode == "local" or forecast.num_jobs == 0:
         return True
     if not sys.stdin.isatty():
         raise InputError("--yes: must be given where nobody can be asked, got no terminal; add it")

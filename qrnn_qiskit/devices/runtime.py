@@ -23,14 +23,13 @@ from qrnn_qiskit.errors import InputError
 _PATIENCE_SECONDS = 300.0
 
 
-def load_backend(name: str, *, fractional_gates: bool = False) -> BackendV2:
+def load_backend(name: str) -> BackendV2:
     """A device by name: a snapshot of the runtime package, a stored one, or a real device.
 
     Args:
         name: `fake_*`, see `list_fake_backends`; `NAME@DATE` or the first six or more digits of a
             content id, of a snapshot in the vault; a path to what `load_snapshot` reads; or
             `ibm_*`, which is fetched with the saved account (network).
-        fractional_gates: as for `fetch_backend`; snapshots have what they have.
 
     Raises:
         InputError: if there is no such backend, or it cannot be read or reached.
@@ -45,7 +44,7 @@ def load_backend(name: str, *, fractional_gates: bool = False) -> BackendV2:
     if "@" in name:
         return load_snapshot(find_snapshot(name))
     if is_served(name):
-        return fetch_backend(name, fractional_gates=fractional_gates)
+        return fetch_backend(name)
     if not name.startswith("fake_") and name and path.exists():
         return load_snapshot(path)
     if names_stored_snapshot(name):
@@ -65,13 +64,14 @@ def is_served(name: str) -> bool:
     return name.startswith("ibm_") and "@" not in name and not is_file
 
 
-def fetch_backend(name: str, *, fractional_gates: bool | None = False) -> BackendV2:
+def fetch_backend(name: str) -> BackendV2:
     """A real device, with its present calibration, through the saved account or environment.
+
+    It has all its gates, of which `read_target` chooses: the client would leave out `rzz` and `rx`,
+    and the numbers of one device would have two content ids.
 
     Args:
         name: for example `ibm_boston`.
-        fractional_gates: have the device's `rzz` and `rx`, which the service leaves out otherwise;
-            None has everything, for a snapshot.
 
     Raises:
         InputError: if there is no account, the account does not reach the device, or the service
@@ -81,7 +81,7 @@ def fetch_backend(name: str, *, fractional_gates: bool | None = False) -> Backen
     """
 
     def fetch() -> BackendV2:
-        backend = QiskitRuntimeService().backend(name, use_fractional_gates=fractional_gates)
+        backend = QiskitRuntimeService().backend(name, use_fractional_gates=None)
         # Reads the properties now, so that what comes later does not depend on the network.
         backend.target  # noqa: B018
         return backend
@@ -93,7 +93,7 @@ def fetch_backend(name: str, *, fractional_gates: bool | None = False) -> Backen
 
 
 def fetch_snapshot(name: str, day: date | None = None) -> BackendV2:
-    """A real device with all its gates, as it is now or was at the end of a day (UTC).
+    """A real device as it is now or was at the end of a day (UTC).
 
     Of the past the service keeps the properties only: the configuration is today's.
 
@@ -106,7 +106,7 @@ def fetch_snapshot(name: str, day: date | None = None) -> BackendV2:
 
     Cost: network, a few requests; no quantum time.
     """
-    backend = fetch_backend(name, fractional_gates=None)
+    backend = fetch_backend(name)
     if day is None:
         return backend
     # In UTC: the client takes a time with another offset for local time (0.51, local_to_utc).

@@ -79,16 +79,27 @@ def read_account(device: str | None = None, *, call_seconds: float = CALL_SECOND
 
     Cost: network, about ten requests; no quantum time.
     """
+    return read_account_and_backend(device, call_seconds=call_seconds)[0]
+
+
+def read_account_and_backend(
+    device: str | None, *, call_seconds: float = CALL_SECONDS
+) -> tuple[AccountReport, BackendV2 | None]:
+    """See `read_account`; the device itself, too, with all its gates, if it has no fault.
+
+    Whoever goes on with it need not fetch it again.
+    """
     report = find_account()
     if report.source == "none" or report.faults:
-        return report
+        return report, None
+    backend = None
     with _quiet():
         try:
             service = call_with_deadline(_log_in, call_seconds)
             report = _add_instance(report, service, call_seconds)
         except Exception as error:  # requests, urllib3, the client and IBM's SDK raise many types
             fault = _explain("service", error, call_seconds, is_login=True)
-            return replace(report, faults=(*report.faults, fault))
+            return replace(report, faults=(*report.faults, fault)), None
         offsets = _watch_clock(service)
         try:
             report = _add_usage(report, call_with_deadline(service.usage, call_seconds))
@@ -96,8 +107,9 @@ def read_account(device: str | None = None, *, call_seconds: float = CALL_SECOND
             fault = _explain("usage", error, call_seconds)
             report = replace(report, faults=(*report.faults, fault))
         if device is not None:
-            report = replace(report, device=_read_device(service, device, call_seconds))
-    return replace(report, clock_offset_seconds=offsets[0] if offsets else None)
+            described, backend = _read_device(service, device, call_seconds)
+            report = replace(report, device=described)
+    return replace(report, clock_offset_seconds=offsets[0] if offsets else None), backend
 
 
 def describe_backend(backend: BackendV2) -> BackendReport:
@@ -165,15 +177,15 @@ def _add_usage(report: AccountReport, usage: dict[str, Any]) -> AccountReport:
     )
 
 
-def _read_device(service: Any, name: str, seconds: float) -> BackendReport:
+def _read_device(service: Any, name: str, seconds: float) -> tuple[BackendReport, BackendV2 | None]:
     try:
         backend = call_with_deadline(
             lambda: service.backend(name, use_fractional_gates=None), seconds
         )
     except QiskitBackendNotFoundError:
-        return BackendReport(name, faults=(_explain_missing(service, name),))
+        return BackendReport(name, faults=(_explain_missing(service, name),)), None
     except Exception as error:
-        return BackendReport(name, faults=(_explain("device", error, seconds),))
+        return BackendReport(name, faults=(_explain("device", error, seconds),)), None
     # The backend's own `num_qubits` would fetch the calibration.
     report = BackendReport(name, num_qubits=int(backend.configuration().n_qubits))
     try:
@@ -190,8 +202,9 @@ def _read_device(service: Any, name: str, seconds: float) -> BackendReport:
         described = call_with_deadline(lambda: describe_backend(backend), seconds)
     except Exception as error:
         fault = _explain("calibration", error, seconds)
-        return replace(report, faults=(*report.faults, fault))
-    return replace(report, instructions=described.instructions, calibrated=described.calibrated)
+        return replace(report, faults=(*report.faults, fault)), None
+    report = replace(report, instructions=described.instructions, calibrated=described.calibrated)
+    return report, None if report.faults else backend
 
 
 def _explain_missing(service: Any, name: str) -> Check:

@@ -211,14 +211,8 @@ class RuntimeExecutor:
             if not self._ledger.get(part.intent_id).may_cost
         )
         spent = self.spent_seconds()
-        num_jobs = "job" if len(parts) == 1 else f"{len(parts)} jobs"
         if spent + needed > self._max_qpu_seconds:
-            raise BudgetReached(
-                f"max_qpu_seconds: must cover the next {num_jobs}, got "
-                f"{self._max_qpu_seconds:g} s of which {spent:.4g} s are used or under way and "
-                f"{needed:.4g} s would follow; raise it (--set runtime.max_qpu_seconds=...) and "
-                "run again, or take fewer shots"
-            )
+            raise BudgetReached(len(parts), self._max_qpu_seconds, spent, needed)
 
     # --- sending ----------------------------------------------------------------------------------
 

@@ -60,7 +60,26 @@ def verdict_of(error: Exception, hanging: Verdict) -> Verdict:
 
 
 class BudgetReached(InputError):  # noqa: N818  it is a state, and the name users catch
-    """The next submission would exceed the budget of QPU seconds; nothing of it was sent."""
+    """The next submission would exceed the budget of QPU seconds; nothing of it was sent.
+
+    Args:
+        num_jobs: of the submission.
+        max_qpu_seconds: the budget.
+        spent_seconds: used or under way.
+        next_seconds: that the submission would add.
+    """
+
+    def __init__(
+        self, num_jobs: int, max_qpu_seconds: float, spent_seconds: float, next_seconds: float
+    ) -> None:
+        jobs = "job" if num_jobs == 1 else f"{num_jobs} jobs"
+        super().__init__(
+            f"max_qpu_seconds: must cover the next {jobs}, got {max_qpu_seconds:g} s of which "
+            f"{spent_seconds:.4g} s are used or under way and {next_seconds:.4g} s would follow; "
+            "raise it (--set runtime.max_qpu_seconds=...) and run again, or take fewer shots"
+        )
+        self.spent_seconds = spent_seconds
+        self.next_seconds = next_seconds
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from qrnn_qiskit.studies.depth import (
 )
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
 from qrnn_qiskit.studies.device_loop import DeviceLoopResult, build_device_engine
-from qrnn_qiskit.studies.forecast import Forecast, Study, forecast_job
+from qrnn_qiskit.studies.forecast import Forecast, forecast_job
 from qrnn_qiskit.studies.infer import InferResult, run_inference
 from qrnn_qiskit.studies.noise import NoiseStudy, default_store, run_noise
 from qrnn_qiskit.studies.noise_rows import NoiseRow, rows_csv, varying_axes
@@ -27,6 +27,7 @@ from qrnn_qiskit.studies.spec import (
     JobSpec,
     ModelSpec,
     RuntimeSpec,
+    Study,
     load_job,
 )
 from qrnn_qiskit.studies.targets import SamplingTarget, build_ideal_target, build_noisy_target

@@ -15,7 +15,8 @@ from qrnn_qiskit.compiling import (
 )
 from qrnn_qiskit.compiling.cache import CacheStatistics, CompileCache
 from qrnn_qiskit.costing import Schedule
-from qrnn_qiskit.devices import DeviceTarget, load_backend, read_target
+from qrnn_qiskit.devices import DeviceTarget, is_served, load_backend, read_target
+from qrnn_qiskit.devices.target import FRACTIONAL_GATES
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.program import SequenceProgram
 
@@ -47,11 +48,12 @@ class CompilerDevice:
         return schedule_compiled(compiled, self.target, self.profile)
 
 
-def open_device(backend_name: str, profile_name: str | None = None) -> CompilerDevice:
-    """A device by name with a profile by name.
+def open_device(backend: str | BackendV2, profile_name: str | None = None) -> CompilerDevice:
+    """A device with a profile by name.
 
     Args:
-        backend_name: of a fake backend, a stored snapshot's path, or `ibm_*`.
+        backend: name of a fake backend, a stored snapshot's path, or `ibm_*`; or a device of the
+            service that has been fetched.
         profile_name: a shipped profile or a file; the one made for the device if none.
 
     Raises:
@@ -69,7 +71,7 @@ def open_device(backend_name: str, profile_name: str | None = None) -> CompilerD
             f"profile {profile.name}: layout must be 'search' or 'preset' for a device, got "
             "'logical'; choose another profile, see qrnn profile ls"
         )
-    return _open(backend_name, profile)
+    return _open(backend, profile)
 
 
 def compile_statistics() -> CacheStatistics:
@@ -78,9 +80,19 @@ def compile_statistics() -> CacheStatistics:
 
 
 @lru_cache(maxsize=32)
-def _open(backend_name: str, profile: TranspileProfile | None) -> CompilerDevice:
+def _open(source: str | BackendV2, profile: TranspileProfile | None) -> CompilerDevice:
     fractional = profile is not None and profile.fractional_gates
-    backend = _load_backend(backend_name, fractional)
+    if isinstance(source, str):
+        backend, takes_jobs = _load_backend(source), is_served(source)
+    else:
+        backend, takes_jobs = source, True
+    lacks = set(FRACTIONAL_GATES) - set(backend.target.operation_names)
+    # For a simulation they are assumed; jobs with them would be refused.
+    if fractional and lacks and takes_jobs:
+        raise InputError(
+            f"profile: must not have fractional gates that the device lacks, {backend.name} lacks "
+            f"{' and '.join(sorted(lacks))}; choose another profile, see qrnn profile ls"
+        )
     target = read_target(
         backend,
         fractional_gates=fractional,
@@ -93,8 +105,8 @@ def _open(backend_name: str, profile: TranspileProfile | None) -> CompilerDevice
 
 
 @lru_cache(maxsize=16)
-def _load_backend(backend_name: str, fractional: bool) -> BackendV2:
-    return load_backend(backend_name, fractional_gates=fractional)
+def _load_backend(backend_name: str) -> BackendV2:
+    return load_backend(backend_name)
 
 
 @lru_cache(maxsize=1)

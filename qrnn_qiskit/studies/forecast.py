@@ -1,11 +1,13 @@
 """What jobs will take: how many, rows, shots, QPU seconds, before any of them is sent."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from qiskit.providers import BackendV2
 
 from qrnn_qiskit.compiling import CompiledProgram
 from qrnn_qiskit.devices import is_served
@@ -15,11 +17,10 @@ from qrnn_qiskit.estimation import num_calibration_rows
 from qrnn_qiskit.estimation.gradients import ROWS_PER_REQUEST
 from qrnn_qiskit.execution import RunRequest
 from qrnn_qiskit.execution.runtime_parts import RequestSplitter
+from qrnn_qiskit.ledger import LEDGER_NAME, Intent, JobRecord, Ledger
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
-from qrnn_qiskit.studies.spec import DeviceLoopSpec, JobSpec, RuntimeSpec
-
-Study = Literal["train", "infer"]
+from qrnn_qiskit.studies.spec import DeviceLoopSpec, JobSpec, RuntimeSpec, Study
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Forecast:
         backend: where.
         mode: session, batch, job, local, or auto where the account decides.
         num_jobs: submissions.
-        num_rows: of angles.
+        num_rows: of angles, in all jobs.
         num_executions: rows times shots.
         qpu_seconds: by IBM's published formula and the schedule; a local run takes none. A session
             is billed by the clock, so at least this.
@@ -38,6 +39,7 @@ class Forecast:
         num_qubits: of the largest.
         circuit_us: duration of the longest, in microseconds.
         remark: what the reader must know.
+        num_sent: further jobs that were sent before; no other number counts them.
     """
 
     backend: str
@@ -50,6 +52,28 @@ class Forecast:
     num_qubits: int
     circuit_us: float
     remark: str = ""
+    num_sent: int = 0
+
+    def less(self, sent: Iterable[Intent]) -> "Forecast":
+        """What is left once some of the jobs have been sent.
+
+        Example:
+            >>> whole = Forecast("ibm_boston", "job", 3, 12, 1200, 6.5, 1, 4, 50.0)
+            >>> left = whole.less([Intent("0" * 64, "ibm_boston", 4, 100, 2.5, {})])
+            >>> left.num_jobs, left.num_rows, left.num_executions, left.qpu_seconds, left.num_sent
+            (2, 8, 800, 4.0, 1)
+        """
+        jobs = list(sent)
+        return replace(
+            self,
+            num_jobs=max(0, self.num_jobs - len(jobs)),
+            num_rows=max(0, self.num_rows - sum(job.num_rows for job in jobs)),
+            num_executions=max(
+                0, self.num_executions - sum(job.num_rows * job.num_shots for job in jobs)
+            ),
+            qpu_seconds=max(0.0, self.qpu_seconds - sum(job.forecast_seconds for job in jobs)),
+            num_sent=self.num_sent + len(jobs),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers."""
@@ -109,7 +133,9 @@ class Forecaster:
             request = self._request(program, num_rows, num_shots)
             report = self.splitter.check(request)
             report.require_passed()
-            one = (report.num_jobs, num_rows, num_rows * num_shots, report.qpu_seconds)
+            # A row whose shots are split is in several jobs.
+            rows_of_jobs = sum(split.num_rows for split in report.splits)
+            one = (report.num_jobs, rows_of_jobs, num_rows * num_shots, report.qpu_seconds)
             totals += np.array(one) * times
             duration_ns = max(duration_ns, self.splitter.duration_ns(request.compiled))
             num_qubits = max(num_qubits, len(request.compiled.physical_qubits))
@@ -127,7 +153,9 @@ class Forecaster:
         return RunRequest(self.compile_program(program), values, num_shots)
 
 
-def forecast_job(spec: JobSpec, study: Study) -> Forecast:
+def forecast_job(
+    spec: JobSpec, study: Study, run_path: Path | None = None, backend: BackendV2 | None = None
+) -> Forecast:
     """What `qrnn train` or `qrnn infer` of a job would send: compiled and checked, nothing sent.
 
     Nothing is trained, and no account is needed: without one an `ibm_*` device is forecast with
@@ -136,12 +164,14 @@ def forecast_job(spec: JobSpec, study: Study) -> Forecast:
     Args:
         spec: with a section [runtime], and [device_loop] for training.
         study: which.
+        run_path: of the run that goes on, of which what is left is forecast; none if it is new.
+        backend: the device, where it has been fetched already.
 
     Raises:
         InputError: if the device is unknown, or would refuse a job.
     """
     runtime = spec.runtime or RuntimeSpec()
-    device, remark = _open_planned(runtime)
+    device, remark = _open_planned(runtime, backend)
     # A stand-in for a device of the service does not have its name.
     is_remote = is_served(runtime.backend)
     name = runtime.backend if is_remote else device.target.name
@@ -149,19 +179,42 @@ def forecast_job(spec: JobSpec, study: Study) -> Forecast:
     mode = runtime.mode if is_remote else "local"
     forecaster = Forecaster(splitter, device.compile, mode, remark)
     program = spec.model.build_model(spec.task.load(), spec.training.seed).program
+    sent = read_sent(run_path, spec.job_labels(study))
     if study == "infer":
-        return forecaster.inference(program, runtime)
+        return forecaster.inference(program, runtime).less(sent)
     if spec.device_loop is None or spec.device_loop.on != "runtime":
         raise InputError(
             "device_loop.on: must be 'runtime' for training to send jobs, got "
             f"{None if spec.device_loop is None else spec.device_loop.on!r}; name a --backend"
         )
-    return forecaster.training(program, runtime, spec.device_loop)
+    return forecaster.training(program, runtime, spec.device_loop).less(sent)
 
 
-def _open_planned(spec: RuntimeSpec) -> tuple[CompilerDevice, str]:
+def read_sent(run_path: Path | None, labels: Mapping[str, object]) -> list[Intent]:
+    """What a run has sent of a study, by its ledger: none of it is sent again.
+
+    Raises:
+        InputError: if the ledger cannot be read.
+    """
+    if run_path is None or not (run_path / LEDGER_NAME).exists():
+        return []
+    with Ledger(run_path / LEDGER_NAME, only_read=True) as ledger:
+        return find_sent(ledger.records(), labels)
+
+
+def find_sent(records: Iterable[JobRecord], labels: Mapping[str, object]) -> list[Intent]:
+    """Jobs of a study that are done, under way, or perhaps so; those that failed are sent anew."""
+    sent = ("submitting", "submitted", "done")
+    return [
+        record.intent
+        for record in records
+        if record.state in sent and labels.items() <= record.intent.labels.items()
+    ]
+
+
+def _open_planned(spec: RuntimeSpec, backend: BackendV2 | None) -> tuple[CompilerDevice, str]:
     try:
-        return open_device(spec.backend, spec.profile), ""
+        return open_device(backend or spec.backend, spec.profile), ""
     except InputError as error:
         stand_in = f"fake_{spec.backend.removeprefix('ibm_')}"
         try:

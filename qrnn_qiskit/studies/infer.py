@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.learning import QRNN, evaluate_outputs, predict
 from qrnn_qiskit.studies.comparison import (
     AerComparison,
@@ -22,7 +21,12 @@ from qrnn_qiskit.studies.comparison import (
 from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory, resumable
-from qrnn_qiskit.studies.runtime_target import JobLines, open_runtime_target
+from qrnn_qiskit.studies.runtime_target import (
+    JobLines,
+    open_forecaster,
+    open_runtime_target,
+    require_consent,
+)
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec, RuntimeSpec, SamplingSpec
 from qrnn_qiskit.studies.train import find_trained, load_trained, torch_threads
 from qrnn_qiskit.tasks import Split, Task
@@ -64,7 +68,8 @@ def run_inference(
         run_path: the run whose weights are used; the newest run of this job unless given.
         runs_root: where runs are looked for.
         progress: where progress is shown.
-        confirm: asked with the forecast before the first job is sent; no stops with `InputError`.
+        confirm: asked with the forecast of what is left before the first job is sent; no stops with
+            `InputError`.
 
     Raises:
         InputError: if no trained run is found, it is one of another task or model, or a job cannot
@@ -90,7 +95,8 @@ def run_inference(
                 comparison = compare_on_aer(model, task, sampling, run, progress)
             else:
                 sampling = spec.runtime or RuntimeSpec()
-                comparison = _run_jobs(spec.name, model, task, sampling, run, progress, confirm)
+                labels = spec.job_labels("infer")
+                comparison = _run_jobs(labels, model, task, sampling, run, progress, confirm)
         rows, warnings = comparison.rows, comparison.warnings
         split = task.test.head(sampling.num_samples)
         with torch.no_grad():
@@ -108,7 +114,7 @@ def run_inference(
 
 
 def _run_jobs(
-    name: str,
+    labels: dict[str, str],
     model: QRNN,
     task: Task,
     spec: RuntimeSpec,
@@ -117,13 +123,11 @@ def _run_jobs(
     confirm: Callable[[Forecast], bool] | None,
 ) -> AerComparison:
     progress = progress or SilentProgress()
-    say = JobLines(progress)
-    with open_runtime_target(spec, run.path, {"name": name, "study": "infer"}, say) as target:
-        forecast = target.forecaster.inference(model.program, spec)
-        if confirm is not None and not confirm(forecast):
-            raise InputError("runtime: must be confirmed, got no; nothing was sent")
+    forecast = open_forecaster(spec).inference(model.program, spec)
+    require_consent(forecast, run.path, labels, confirm)
+    with open_runtime_target(spec, run.path, labels, JobLines(progress)) as target:
         mitigations = dict.fromkeys(("none", *spec.mitigations))
-        with resumable():
+        with target.within_budget(forecast), resumable():
             found = compare_on_targets(
                 model, task, spec, [(target.sampling, tuple(mitigations))], run, progress
             )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from qiskit.providers import BackendV2
 
 from qrnn_qiskit.analysis import PreflightReport, check_submission
 from qrnn_qiskit.compiling import CompiledProgram
@@ -123,7 +124,7 @@ def check_program(
 
 def run_preflight(
     spec: JobSpec,
-    backend: str,
+    backend: str | BackendV2,
     profile: str | None = None,
     *,
     num_timesteps: int | None = None,
@@ -136,7 +137,7 @@ def run_preflight(
 
     Args:
         spec: the job.
-        backend: where it would run.
+        backend: where it would run, by name or as it was fetched.
         profile: the one made for the backend unless given.
         num_timesteps: T; the task's unless given. Rows of another length have random angles.
         num_rows: samples of the job's [aer] unless given.

@@ -21,6 +21,8 @@ from qrnn_qiskit.tasks import Task, TaskSpec
 
 _ID_DIGITS = 8  # Short enough to name folders.
 
+Study = Literal["train", "infer"]
+
 
 class ReadoutSpec(BaseModel):
     """One readout qubit of each bank."""
@@ -238,6 +240,18 @@ class JobSpec(BaseModel):
             for key in ("mode", "max_qpu_seconds"):
                 del settings["runtime"][key]
         return content_id({"training": self.training_id, **settings}, _ID_DIGITS)
+
+    def job_labels(self, study: Study) -> dict[str, str]:
+        """What the jobs of a study, under these settings, are known by in the ledger of a run."""
+        if study == "train":
+            settings = self.loop_id
+        else:
+            runtime = self.runtime or RuntimeSpec()
+            settings = runtime.record_id
+            if self.model.loop == "host":
+                # There each mitigation is a run of its own.
+                settings = "-".join((settings, *runtime.mitigations))
+        return {"name": self.name, "study": study, "settings": settings}
 
     @property
     def has_control(self) -> bool:

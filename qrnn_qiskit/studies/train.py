@@ -33,6 +33,7 @@ from qrnn_qiskit.studies.device import compile_statistics
 from qrnn_qiskit.studies.device_loop import (
     DeviceLoopResult,
     LoopTarget,
+    agree_on_loop,
     open_loop_target,
     train_on_device,
 )
@@ -98,7 +99,8 @@ def run_training(
         runs_root: where the run directory is made.
         resume: continue the newest run of this spec from its last checkpoint.
         progress: where progress is shown.
-        confirm: asked with the forecast before anything is done, where jobs will be sent.
+        confirm: asked with the forecast, of what is left if a run is continued, before anything is
+            done, where jobs will be sent. No stops with `InputError` and leaves nothing behind.
 
     Raises:
         InputError: if the spec does not fit its task, there is nothing to resume, or a job cannot
@@ -124,12 +126,13 @@ def _run_training(
     for section in (spec.aer, spec.noise, spec.runtime if on_device else None):
         if section is not None:
             check_target(section, model.program)
-    run = RunDirectory.find(spec, runs_root) if resume else RunDirectory.create(spec, runs_root)
+    begun = RunDirectory.find(spec, runs_root) if resume else None
+    # First: what a device would refuse, or nobody allows, is known before anything is made.
+    forecast = agree_on_loop(spec, model.program, None if begun is None else begun.path, confirm)
+    run = begun or RunDirectory.create(spec, runs_root)
     run.write_spec(spec)
     progress.say(f"run directory {run.path}")
-
-    # Opened first: what a device would refuse, or nobody allows, is known before any training.
-    with open_loop_target(spec, model.program, run, progress, confirm) as target, resumable():
+    with open_loop_target(spec, forecast, run, progress) as target, resumable():
         found = _train_and_compare(spec, task, model, run, progress, target)
     compiled = compile_statistics() - compiled_before
     if compiled.num_compiled:

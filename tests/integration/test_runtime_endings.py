@@ -11,13 +11,18 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
+from qrnn_qiskit.cli import app, model
 from qrnn_qiskit.cli.jobs import cancel
+from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
 from qrnn_qiskit.studies import RunDirectory, load_job
 from tests.command_line import qrnn, strict_json
 from tests.integration.endings import (
+    NUM_JOBS,
     PATIENCE_SECONDS,
     again,
     assert_no_secrets,
@@ -61,14 +66,24 @@ def test_what_the_service_ends(setting, undisturbed, fault, resent, message):
     setting.assert_as_undisturbed(undisturbed["feedforward"], resent)
 
 
-def test_a_budget_of_jobs(setting, undisturbed):
-    with_budget = ("--set", "runtime.max_qpu_seconds=7.0")
-    ended = setting.train(*with_budget)
+@pytest.mark.parametrize(
+    ("setting", "budget"),
+    [("feedforward", 1.5), ("feedforward", 7), ("host", 16)],
+    indirect=["setting"],
+)
+def test_a_budget_of_jobs(setting, undisturbed, budget):
+    """The printed command has one that is enough for all that is left, and not much more."""
+    other, mode = ("--set", "control=false"), ("--set", 'runtime.mode="job"')
+    ended = setting.train("--set", f"runtime.max_qpu_seconds = {budget}", *other, *mode)
     line = assert_one_line(ended.exit_code, ended.stderr)
-    assert "max_qpu_seconds: must cover the next job, got 7 s" in line
-    setting.checkpoint()
-    go_on(line, "--set", "runtime.max_qpu_seconds=1000")
-    setting.assert_as_undisturbed(undisturbed["feedforward"])
+    assert f"max_qpu_seconds: must cover the next job, got {budget} s" in line
+    words = again(line)
+    (enough,) = [word for word in words if word.startswith("runtime.max_qpu_seconds")]
+    assert "control=false" in words
+    num_jobs = NUM_JOBS[setting.loop]
+    assert 2 * num_jobs < int(enough.split("=")[1]) < 3 * num_jobs
+    go_on(line)
+    setting.assert_as_undisturbed(undisturbed[setting.loop])
 
 
 def test_a_budget_by_the_clock_of_a_session(setting, undisturbed):
@@ -80,7 +95,10 @@ def test_a_budget_by_the_clock_of_a_session(setting, undisturbed):
     line = assert_one_line(ended.exit_code, ended.stderr)
     assert "got 500 s of which 9" in line
     assert len(setting.checkpoint()["losses"]) == 2
-    go_on(line, "--set", "runtime.max_qpu_seconds=5000")
+    # A session of which two jobs took 900 s by the clock will take as long for the next ones.
+    (enough,) = [word for word in again(line) if word.startswith("runtime.max_qpu_seconds=")]
+    assert 2000 < int(enough.split("=")[1]) < 4000
+    go_on(line)
     setting.assert_as_undisturbed(undisturbed["feedforward"])
 
 
@@ -165,6 +183,58 @@ def test_inference_says_how_to_go_on(setting, end):
     assert len(completed) == num_jobs + 1
     assert len(setting.server.jobs) == num_jobs + 1 + (end == "fail")
     setting.assert_sessions_closed()
+
+
+def test_a_budget_of_inference(setting):
+    assert setting.train("--set", "device_loop.steps=1").exit_code == 0
+    command = ("infer", setting.job, "--runs", setting.runs, "--backend", "ibm_boston", "--yes")
+    ended = qrnn(*command, "--set", "runtime.max_qpu_seconds=5")
+    line = assert_one_line(ended.exit_code, ended.stderr)
+    assert "max_qpu_seconds: must cover the next job, got 5 s" in line
+    go_on(line)
+    assert (setting.run / "predictions-runtime.csv").exists()
+
+
+# --- what is left ---------------------------------------------------------------------------------
+
+
+def test_what_is_left_is_asked_about(setting, undisturbed):
+    """One job of a run of five is done, one failed, so that four are left; at the end none is."""
+    command = ("train", setting.job, "--runs", setting.runs, "--backend", "ibm_boston", "--resume")
+    setting.server.faults.add(JobFault("fail", nth=2))
+    assert setting.train().exit_code == 2
+    dry = qrnn(*command, "--dry-run", "--json")
+    left = strict_json(dry.stdout)
+    assert (left["num_jobs"], left["num_sent"]) == (4, 1)
+    unasked = qrnn(*command)
+    line = assert_one_line(unasked.exit_code, unasked.stderr)
+    assert line.startswith("error --yes: must be given where nobody can be asked")
+    assert "ibm_boston, mode session: 4 of 5 jobs left, " in unasked.stderr
+    assert len(setting.server.jobs) == 2
+    finished = qrnn(*command, "--yes")
+    assert finished.exit_code == 0, finished.output
+    setting.assert_as_undisturbed(undisturbed["feedforward"], 1)
+    with Ledger(setting.run / LEDGER_NAME, only_read=True) as ledger:
+        seconds = [record.intent.forecast_seconds for record in ledger.records()]
+    assert left["qpu_seconds"] == pytest.approx(sum(seconds[1:]))
+    # All of it, though this command has sent four only.
+    total = f"{sum(seconds):.1f}"
+    whole = f"all jobs together: forecast {total} QPU seconds, billed {total};"
+    assert whole in finished.stdout
+    # What costs nothing needs no consent.
+    again = qrnn(*command)
+    assert again.exit_code == 0, again.output
+    assert "mode session: 0 of 5 jobs left, 0 rows, 0 executions, forecast 0.0 QPU" in again.stderr
+    assert whole in again.stdout
+    setting.assert_as_undisturbed(undisturbed["feedforward"], 1)
+
+
+def test_what_other_settings_sent_is_not_left_out(setting):
+    assert setting.train("--set", "device_loop.steps=1").exit_code == 0
+    dry = qrnn("train", setting.job, "--runs", setting.runs, "--backend", "ibm_boston", "--resume",
+               "--dry-run", "--json")  # fmt: skip
+    left = strict_json(dry.stdout)
+    assert (left["num_jobs"], left["num_sent"]) == (5, 0)
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
@@ -311,6 +381,35 @@ def test_a_forecast_or_no_consent_sends_nothing(setting):
     refused = qrnn(*command)
     line = assert_one_line(refused.exit_code, refused.stderr)
     assert line.startswith("error --yes: must be given where nobody can be asked")
-    assert not list(setting.runs.rglob("*.pt"))
+    assert not setting.runs.exists()
     assert setting.server.jobs == []
     assert not setting.server.engine.sessions
+
+
+@pytest.fixture
+def decline(monkeypatch):
+    """Runs a command line on a terminal at which the answer is no."""
+    terminal = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr(model, "sys", SimpleNamespace(stdin=terminal))
+
+    def decline(*arguments):
+        found = CliRunner().invoke(app, [str(argument) for argument in arguments], input="n\n")
+        assert found.exit_code == 2
+        # Without the end of line that the answer at a terminal has.
+        _, answer = found.stderr.split("send them? [y/N]:")
+        assert answer == "error runtime: must be confirmed, got no; nothing was sent\n"
+
+    return decline
+
+
+def test_a_no_leaves_nothing(setting, decline):
+    command = ("train", setting.job, "--runs", setting.runs, "--backend", "ibm_boston")
+    decline(*command)
+    assert not setting.runs.exists()
+    assert setting.train("--set", "runtime.max_qpu_seconds=3").exit_code == 2
+    files = {path: path.read_bytes() for path in setting.runs.rglob("*") if path.is_file()}
+    decline(*command)
+    decline(*command, "--resume", "--set", "runtime.max_qpu_seconds=1000")
+    assert files == {path: path.read_bytes() for path in setting.runs.rglob("*") if path.is_file()}
+    assert len(list(setting.runs.iterdir())) == 1
+    assert len(setting.server.jobs) == 1

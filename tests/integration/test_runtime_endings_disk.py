@@ -87,9 +87,8 @@ def test_a_ledger_that_is_read_only_before_the_run_goes_on(setting, undisturbed,
         patch.setattr(
             sqlite3,
             "connect",
-            lambda where, **options: connect(f"{Path(where).as_uri()}?mode=ro", uri=True,
-                                             **{k: v for k, v in options.items() if k != "uri"}),
-        )  # fmt: skip
+            lambda where, **options: connect(_read_only(where), **options | {"uri": True}),
+        )
         refused = setting.train("--resume")
     line = assert_one_line(refused.exit_code, refused.stderr)
     assert "attempt to write a readonly database; choose another path or change perm" in line
@@ -97,6 +96,11 @@ def test_a_ledger_that_is_read_only_before_the_run_goes_on(setting, undisturbed,
     resumed = setting.train("--resume")
     assert resumed.exit_code == 0, resumed.output
     setting.assert_as_undisturbed(undisturbed["feedforward"])
+
+
+def _read_only(where):
+    uri = where if where.startswith("file:") else Path(where).as_uri()
+    return f"{uri.split('?')[0]}?mode=ro"
 
 
 class SmallDisk(FileIO):

@@ -238,8 +238,7 @@ def service(monkeypatch):
 
 def test_names_of_real_devices_are_fetched(service):
     assert load_backend("ibm_manila").num_qubits == 5
-    assert load_backend("ibm_manila", fractional_gates=True).num_qubits == 5
-    assert service.asked == (("ibm_manila", False), ("ibm_manila", True))
+    assert service.asked == (("ibm_manila", None),)
 
 
 def test_other_names_do_not_ask_the_service(service, tmp_path, monkeypatch):

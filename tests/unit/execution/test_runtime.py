@@ -412,8 +412,10 @@ def test_a_budget_is_never_exceeded(build, service, request_, ledger):
     tight.run(request_)
     tight.run(other)
     third = RunRequest(request_.compiled, request_.slot_values, NUM_SHOTS, seed=7)
-    with pytest.raises(BudgetReached, match="of which 10 s are used or under way"):
+    with pytest.raises(BudgetReached, match="of which 10 s are used or under way") as caught:
         tight.run(third)
+    assert caught.value.spent_seconds == 10
+    assert caught.value.next_seconds == pytest.approx(seconds)
     assert service.calls["submit"] == 4
 
 

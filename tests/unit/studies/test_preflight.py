@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from qrnn_qiskit.devices import load_backend
 from qrnn_qiskit.errors import InputError
 from qrnn_qiskit.studies import CompilerDevice, check_program, open_device, run_preflight
 from tests.unit.studies.jobs import FEEDFORWARD, HOST, changed, spec_of
@@ -163,6 +164,13 @@ def test_angles_are_folded_for_fractional_gates(profile):
     assert diagnosis.report.passed
     found = finding(diagnosis, "rzz angles").value
     assert found == "0 constant angles" if profile is None else "angles" in found
+
+
+def test_fractional_gates_that_a_device_lacks_are_assumed_for_simulations_alone():
+    assert open_device("fake_torino", "heron_fractional").profile.fractional_gates
+    with pytest.raises(InputError, match="fake_torino lacks rx and rzz; choose another profile"):
+        open_device(load_backend("fake_torino"), "heron_fractional")
+    assert open_device(load_backend("fake_torino"), "heron").target.two_qubit_gate == "cz"
 
 
 def test_a_row_that_is_not_finite_is_found():
