@@ -312,7 +312,8 @@ class RuntimeClient:
 
     def _attach(self, kind: type[Session], session_id: str) -> Session | None:
         """A session of another process; None, and noted as closed, if it takes no more jobs."""
-        fractional = bool(getattr(self._backend.options, "use_fractional_gates", False))
+        # The session fetches the backend again: as we did.
+        fractional = getattr(self._backend.options, "use_fractional_gates", False)
         try:
             with self._calling("find an open session"):
                 session = kind.from_id(session_id, self._service, fractional)

@@ -3,21 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 
 from qrnn_qiskit.learning import QRNN, ShotEngine, StepDone, Trainer, TrainingSpec
-from qrnn_qiskit.program import SequenceProgram
-from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.progress import Progress
 from qrnn_qiskit.studies.runs import RunDirectory
-from qrnn_qiskit.studies.runtime_target import (
-    JobLines,
-    open_forecaster,
-    open_runtime_target,
-    require_consent,
-)
+from qrnn_qiskit.studies.runtime_target import JobLines, JobPlan, open_runtime_target
 from qrnn_qiskit.studies.spec import DeviceLoopSpec, JobSpec, SamplingSpec
 from qrnn_qiskit.studies.targets import SamplingTarget, build_noisy_target
 from qrnn_qiskit.tasks import Split, Task
@@ -58,62 +50,29 @@ class LoopTarget:
     account: Callable[[], tuple[str, ...]] = lambda: ()
 
 
-def agree_on_loop(
-    spec: JobSpec,
-    program: SequenceProgram,
-    run_path: Path | None,
-    confirm: Callable[[Forecast], bool] | None,
-) -> Forecast | None:
-    """The forecast of all jobs of [device_loop], once what is left is agreed to; None without jobs.
-
-    Args:
-        spec: the job.
-        program: of its model.
-        run_path: of the run that goes on; none if it is new.
-        confirm: asked with the forecast of what is left.
-
-    Raises:
-        InputError: if the device is not reached, would refuse a job, or the answer is no.
-    """
-    loop = spec.device_loop
-    if loop is None or loop.on == "aer":
-        return None
-    assert spec.runtime is not None
-    forecast = open_forecaster(spec.runtime).training(program, spec.runtime, loop)
-    require_consent(forecast, run_path, spec.job_labels("train"), confirm)
-    return forecast
-
-
 @contextmanager
 def open_loop_target(
-    spec: JobSpec, forecast: Forecast | None, run: RunDirectory, progress: Progress
+    spec: JobSpec, plan: JobPlan | None, run: RunDirectory, progress: Progress
 ) -> Iterator[LoopTarget | None]:
     """The target that [device_loop] names; None without that section.
 
     Args:
         spec: the job.
-        forecast: of `agree_on_loop`.
+        plan: of the steps, if they are jobs.
         run: where the ledger is.
         progress: told what becomes of each job.
 
     Raises:
-        InputError: if the device is not reached, or the ledger cannot be used.
+        InputError: if the ledger cannot be used.
     """
-    loop = spec.device_loop
-    if loop is None:
-        yield None
-    elif loop.on == "aer":
+    if plan is not None:
+        with open_runtime_target(plan, run.path, JobLines(progress)) as target:
+            yield LoopTarget(target.sampling, plan.spec, lambda: (target.account(),))
+    elif spec.device_loop is not None:
         assert spec.aer is not None
         yield LoopTarget(build_noisy_target(spec.aer), spec.aer)
     else:
-        assert spec.runtime is not None
-        assert forecast is not None
-        labels, say = spec.job_labels("train"), JobLines(progress)
-        with (
-            open_runtime_target(spec.runtime, run.path, labels, say) as target,
-            target.within_budget(forecast),
-        ):
-            yield LoopTarget(target.sampling, spec.runtime, lambda: (target.account_for(forecast),))
+        yield None
 
 
 def train_on_device(

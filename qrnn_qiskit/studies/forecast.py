@@ -80,21 +80,50 @@ class Forecast:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False)
 class Forecaster:
     """Forecasts of what studies send to one device.
 
-    Attributes:
-        splitter: makes jobs of requests.
-        compile_program: for the device.
+    Args:
+        backend_name: where jobs are sent.
+        device: that they are compiled for.
         mode: of submission.
+        compile_program: for the device; the device's own if None.
         remark: what the reader must know.
     """
 
-    splitter: RequestSplitter
-    compile_program: Callable[[SequenceProgram], CompiledProgram]
-    mode: str
-    remark: str = ""
+    def __init__(
+        self,
+        backend_name: str,
+        device: CompilerDevice,
+        mode: str,
+        compile_program: Callable[[SequenceProgram], CompiledProgram] | None = None,
+        remark: str = "",
+    ) -> None:
+        self._splitter = RequestSplitter(backend_name, device, HardwareLimits(), None, {})
+        self._compile_program = compile_program or device.compile
+        self._mode = mode
+        self._remark = remark
+
+    def study(self, spec: JobSpec, study: Study, program: SequenceProgram) -> Forecast:
+        """What a study of a job sends.
+
+        Args:
+            spec: with [device_loop] on runtime for training.
+            study: which.
+            program: of the job's model.
+
+        Raises:
+            InputError: if training sends no jobs, or the device would refuse one.
+        """
+        runtime, loop = spec.runtime or RuntimeSpec(), spec.device_loop
+        if study == "infer":
+            return self.inference(program, runtime)
+        if loop is None or loop.on != "runtime":
+            raise InputError(
+                "device_loop.on: must be 'runtime' for training to send jobs, got "
+                f"{None if loop is None else loop.on!r}; name a --backend"
+            )
+        return self.training(program, runtime, loop)
 
     def inference(self, program: SequenceProgram, spec: RuntimeSpec) -> Forecast:
         """What reading a program's samples takes, calibration included.
@@ -131,18 +160,18 @@ class Forecaster:
         programs = {program for program, _, _ in requests}
         for (program, num_rows, num_shots), times in Counter(requests).items():
             request = self._request(program, num_rows, num_shots)
-            report = self.splitter.check(request)
+            report = self._splitter.check(request)
             report.require_passed()
             # A row whose shots are split is in several jobs.
             rows_of_jobs = sum(split.num_rows for split in report.splits)
             one = (report.num_jobs, rows_of_jobs, num_rows * num_shots, report.qpu_seconds)
             totals += np.array(one) * times
-            duration_ns = max(duration_ns, self.splitter.duration_ns(request.compiled))
+            duration_ns = max(duration_ns, self._splitter.duration_ns(request.compiled))
             num_qubits = max(num_qubits, len(request.compiled.physical_qubits))
         num_jobs, total_rows, num_executions = (int(total) for total in totals[:3])
         return Forecast(
-            self.splitter.backend_name, self.mode, num_jobs, total_rows, num_executions,
-            float(totals[3]), len(programs), num_qubits, duration_ns / 1000, self.remark,
+            self._splitter.backend_name, self._mode, num_jobs, total_rows, num_executions,
+            float(totals[3]), len(programs), num_qubits, duration_ns / 1000, self._remark,
         )  # fmt: skip
 
     def _request(self, program: SequenceProgram, num_rows: int, num_shots: int) -> RunRequest:
@@ -150,7 +179,7 @@ class Forecaster:
         controls = np.zeros((1, program.num_controls))
         controls[:, program.num_table_angles :] = program.strengths_rad
         values = np.repeat(program.slots.values(controls), num_rows, axis=0)
-        return RunRequest(self.compile_program(program), values, num_shots)
+        return RunRequest(self._compile_program(program), values, num_shots)
 
 
 def forecast_job(
@@ -175,19 +204,10 @@ def forecast_job(
     # A stand-in for a device of the service does not have its name.
     is_remote = is_served(runtime.backend)
     name = runtime.backend if is_remote else device.target.name
-    splitter = RequestSplitter(name, device, HardwareLimits(), None, {})
     mode = runtime.mode if is_remote else "local"
-    forecaster = Forecaster(splitter, device.compile, mode, remark)
     program = spec.model.build_model(spec.task.load(), spec.training.seed).program
-    sent = read_sent(run_path, spec.job_labels(study))
-    if study == "infer":
-        return forecaster.inference(program, runtime).less(sent)
-    if spec.device_loop is None or spec.device_loop.on != "runtime":
-        raise InputError(
-            "device_loop.on: must be 'runtime' for training to send jobs, got "
-            f"{None if spec.device_loop is None else spec.device_loop.on!r}; name a --backend"
-        )
-    return forecaster.training(program, runtime, spec.device_loop).less(sent)
+    whole = Forecaster(name, device, mode, remark=remark).study(spec, study, program)
+    return whole.less(read_sent(run_path, spec.job_labels(study)))
 
 
 def read_sent(run_path: Path | None, labels: Mapping[str, object]) -> list[Intent]:

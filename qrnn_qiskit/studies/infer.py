@@ -21,12 +21,7 @@ from qrnn_qiskit.studies.comparison import (
 from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory, resumable
-from qrnn_qiskit.studies.runtime_target import (
-    JobLines,
-    open_forecaster,
-    open_runtime_target,
-    require_consent,
-)
+from qrnn_qiskit.studies.runtime_target import JobLines, open_runtime_target, plan_jobs
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec, RuntimeSpec, SamplingSpec
 from qrnn_qiskit.studies.train import find_trained, load_trained, torch_threads
 from qrnn_qiskit.tasks import Split, Task
@@ -95,8 +90,7 @@ def run_inference(
                 comparison = compare_on_aer(model, task, sampling, run, progress)
             else:
                 sampling = spec.runtime or RuntimeSpec()
-                labels = spec.job_labels("infer")
-                comparison = _run_jobs(labels, model, task, sampling, run, progress, confirm)
+                comparison = _run_jobs(spec, model, task, run, progress, confirm)
         rows, warnings = comparison.rows, comparison.warnings
         split = task.test.head(sampling.num_samples)
         with torch.no_grad():
@@ -114,24 +108,21 @@ def run_inference(
 
 
 def _run_jobs(
-    labels: dict[str, str],
+    spec: JobSpec,
     model: QRNN,
     task: Task,
-    spec: RuntimeSpec,
     run: RunDirectory,
     progress: Progress | None,
     confirm: Callable[[Forecast], bool] | None,
 ) -> AerComparison:
     progress = progress or SilentProgress()
-    forecast = open_forecaster(spec).inference(model.program, spec)
-    require_consent(forecast, run.path, labels, confirm)
-    with open_runtime_target(spec, run.path, labels, JobLines(progress)) as target:
-        mitigations = dict.fromkeys(("none", *spec.mitigations))
-        with target.within_budget(forecast), resumable():
-            found = compare_on_targets(
-                model, task, spec, [(target.sampling, tuple(mitigations))], run, progress
-            )
-        return replace(found, warnings=(target.account_for(forecast), *found.warnings))
+    plan = plan_jobs(spec, "infer", model.program, run.path, confirm)
+    with open_runtime_target(plan, run.path, JobLines(progress)) as target, resumable():
+        mitigations = dict.fromkeys(("none", *plan.spec.mitigations))
+        found = compare_on_targets(
+            model, task, plan.spec, [(target.sampling, tuple(mitigations))], run, progress
+        )
+        return replace(found, warnings=(target.account(), *found.warnings))
 
 
 def _predictions_csv(task: Task, outputs: np.ndarray, split: Split) -> str:

@@ -33,7 +33,6 @@ from qrnn_qiskit.studies.device import compile_statistics
 from qrnn_qiskit.studies.device_loop import (
     DeviceLoopResult,
     LoopTarget,
-    agree_on_loop,
     open_loop_target,
     train_on_device,
 )
@@ -41,6 +40,7 @@ from qrnn_qiskit.studies.forecast import Forecast
 from qrnn_qiskit.studies.noise_spec import NoiseSpec
 from qrnn_qiskit.studies.progress import Progress, SilentProgress
 from qrnn_qiskit.studies.runs import RunDirectory, resumable
+from qrnn_qiskit.studies.runtime_target import plan_jobs
 from qrnn_qiskit.studies.spec import AerSpec, JobSpec
 from qrnn_qiskit.studies.targets import build_noisy_engine, check_target
 from qrnn_qiskit.tasks import Task
@@ -127,12 +127,15 @@ def _run_training(
         if section is not None:
             check_target(section, model.program)
     begun = RunDirectory.find(spec, runs_root) if resume else None
-    # First: what a device would refuse, or nobody allows, is known before anything is made.
-    forecast = agree_on_loop(spec, model.program, None if begun is None else begun.path, confirm)
+    plan = None
+    if on_device:
+        # First: what a device would refuse, or nobody allows, is known before anything is made.
+        path = None if begun is None else begun.path
+        plan = plan_jobs(spec, "train", model.program, path, confirm)
     run = begun or RunDirectory.create(spec, runs_root)
     run.write_spec(spec)
     progress.say(f"run directory {run.path}")
-    with open_loop_target(spec, forecast, run, progress) as target, resumable():
+    with open_loop_target(spec, plan, run, progress) as target, resumable():
         found = _train_and_compare(spec, task, model, run, progress, target)
     compiled = compile_statistics() - compiled_before
     if compiled.num_compiled:

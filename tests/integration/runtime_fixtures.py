@@ -26,7 +26,7 @@ def server():
 
 @pytest.fixture(scope="module")
 def backend(server):
-    return server.service().backend("ibm_boston", use_fractional_gates=True)
+    return server.service().backend("ibm_boston", use_fractional_gates=None)  # as `fetch_backend`
 
 
 @pytest.fixture(scope="module")
