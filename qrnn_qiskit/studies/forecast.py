@@ -225,11 +225,12 @@ def read_sent(run_path: Path | None, labels: Mapping[str, object]) -> list[Inten
 def find_sent(records: Iterable[JobRecord], labels: Mapping[str, object]) -> list[Intent]:
     """Jobs of a study that are done, under way, or perhaps so; those that failed are sent anew."""
     sent = ("submitting", "submitted", "done")
-    return [
-        record.intent
-        for record in records
-        if record.state in sent and labels.items() <= record.intent.labels.items()
-    ]
+    return [each.intent for each in find_jobs(records, labels) if each.state in sent]
+
+
+def find_jobs(records: Iterable[JobRecord], labels: Mapping[str, object]) -> list[JobRecord]:
+    """Those of a study."""
+    return [each for each in records if labels.items() <= each.intent.labels.items()]
 
 
 def _open_planned(spec: RuntimeSpec, backend: BackendV2 | None) -> tuple[CompilerDevice, str]:

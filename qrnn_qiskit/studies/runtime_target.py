@@ -19,7 +19,7 @@ from qrnn_qiskit.execution.runtime_jobs import BudgetReached, JobClient, JobProg
 from qrnn_qiskit.ledger import LEDGER_NAME, Ledger
 from qrnn_qiskit.program import SequenceProgram
 from qrnn_qiskit.studies.device import CompilerDevice, open_device
-from qrnn_qiskit.studies.forecast import Forecast, Forecaster, find_sent, read_sent
+from qrnn_qiskit.studies.forecast import Forecast, Forecaster, find_jobs, find_sent, read_sent
 from qrnn_qiskit.studies.progress import Progress
 from qrnn_qiskit.studies.spec import JobSpec, RuntimeSpec, Study
 from qrnn_qiskit.studies.targets import SamplingTarget, read_remarks
@@ -80,12 +80,8 @@ class RuntimeTarget:
         """What was forecast of the whole study beside what the service bills for it: one line."""
         self.executor.settle()
         spent = self.executor.spent_seconds()
-        records = [
-            record
-            for record in self.ledger.records()
-            if self.plan.labels.items() <= record.intent.labels.items()
-        ]
-        billed = [record.metrics.usage_seconds for record in records]
+        jobs = find_jobs(self.ledger.records(), self.plan.labels)
+        billed = [job.metrics.usage_seconds for job in jobs]
         num_open = billed.count(None)
         unsettled = f", {num_open} of {len(billed)} jobs not settled yet" if num_open else ""
         return (
