@@ -239,8 +239,7 @@ def _finish(
                     f"forecast {forecast.qpu_seconds:,.1f} QPU seconds"
                 )
         if num_problems:
-            noun = "problem" if num_problems == 1 else "problems"
-            out.print(f"[bold red]not ready[/]: {num_problems} {noun}, see above")
+            out.print(f"[bold red]not ready[/]: {count(num_problems, 'problem')}, see above")
     if not passed:
         raise typer.Exit(1)
 

@@ -66,8 +66,8 @@ def train(
         if backend is not None:
             spec = spec.on_device(backend)
         if dry_run:
-            run = RunDirectory.find(spec, runs) if resume else None
-            _show_forecast(spec, "train", as_json, None if run is None else run.path)
+            begun = RunDirectory.find(spec, runs).path if resume else None
+            _show_forecast(spec, "train", as_json, begun)
             return
         with TerminalProgress() as progress:
             result = run_training(

@@ -39,7 +39,7 @@ def load_backend(name: str) -> BackendV2:
         5
     """
     path = Path(name).expanduser()
-    if path.suffix == ".json" or len(path.parts) > 1:
+    if _names_file(path):
         return load_snapshot(path)
     if "@" in name:
         return load_snapshot(find_snapshot(name))
@@ -59,9 +59,11 @@ def is_served(name: str) -> bool:
         >>> is_served("ibm_boston"), is_served("ibm_boston@2026-04-17"), is_served("fake_boston")
         (True, False, False)
     """
-    path = Path(name)
-    is_file = path.suffix == ".json" or len(path.parts) > 1
-    return name.startswith("ibm_") and "@" not in name and not is_file
+    return name.startswith("ibm_") and "@" not in name and not _names_file(Path(name))
+
+
+def _names_file(path: Path) -> bool:
+    return path.suffix == ".json" or len(path.parts) > 1
 
 
 def fetch_backend(name: str) -> BackendV2:

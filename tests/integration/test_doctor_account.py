@@ -110,7 +110,7 @@ def test_all_is_well_on_a_premium_plan(server):
     assert lines["instance"] == "loopback (00000000..., us-east)"
     assert lines["plan"] == "premium: job, batch and session"
     assert lines["usage"] == "0 s used, no limit told"
-    assert re.fullmatch(r"within \d+ s of theirs", lines["clock"])
+    assert lines["clock"] == "within 2 s of theirs"
     assert lines["device"] == "ibm_boston, 156 qubits"
     assert lines["status"] == "active"
     assert lines["queue"] == "0 jobs waiting"
@@ -197,8 +197,8 @@ def test_the_age_of_a_snapshot_is_no_note_and_that_of_a_silent_device_is():
 @pytest.mark.parametrize(
     ("seconds", "verdict", "line"),
     [
-        (-200, "note", r"(19\d|200) s behind theirs; set this machine's clock"),
-        (900, "problem", r"90\d s ahead of theirs; set this machine's clock"),
+        (-200, "note", r"(199|200) s behind theirs; set this machine's clock"),
+        (900, "problem", r"90[01] s ahead of theirs; set this machine's clock"),
     ],
 )
 def test_a_clock_that_is_wrong_is_told(small, monkeypatch, seconds, verdict, line):
@@ -351,12 +351,12 @@ def test_a_server_that_is_not_there_is_a_problem(small):
     ],
 )
 def test_a_server_that_is_silent_is_a_problem(small, monkeypatch, path, name):
-    monkeypatch.setattr(runtime_account, "CALL_SECONDS", 3)
+    monkeypatch.setattr(runtime_account, "CALL_SECONDS", 1.5)
     small.faults.add(Fault("hang", "*", path))
     began = time.monotonic()
     found = only_problem(examine("--backend", "ibm_manila", code=1))
-    assert time.monotonic() - began < 30
-    assert found == (name, "no answer within 3 s; check network, proxy and VPN, then try again")
+    assert time.monotonic() - began < 20
+    assert found == (name, "no answer within 1.5 s; check network, proxy and VPN, then try again")
     small.faults.release()
 
 
